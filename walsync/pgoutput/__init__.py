@@ -1,0 +1,1 @@
+"""Step 2: bytes of the pgoutput plugin -> messages. Pure; knows nothing of connections, transactions or targets."""
