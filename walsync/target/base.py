@@ -1,0 +1,113 @@
+"""What every target promises, and the few values that pass between it and the pipeline."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from walsync.lsn import LSN
+from walsync.source.table import Table
+from walsync.transaction.change import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who writes: the stream (a slot of a cluster, on a timeline) and the epoch of this run.
+
+    The epoch is drawn from the source before each attempt to take the slot, so a later run always has a higher one.
+    """
+
+    slot: str
+    system_identifier: str
+    timeline: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a target has stored about itself: its id in the registry, who wrote last, and the position reached."""
+
+    target_id: UUID
+    system_identifier: str
+    timeline: int
+    epoch: int
+    lsn: LSN
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """What a target has stored about one table: whose copy it is, and since when it is complete.
+
+    `synced_lsn` is the snapshot's position: the stream applies to this table iff commit_lsn >= synced_lsn.
+    """
+
+    relid: int
+    publication: str
+    definition: str
+    synced_lsn: LSN
+
+
+class Batch(NamedTuple):
+    """Transactions to write at once, in commit order; they take the checkpoint from `previous` to `position`."""
+
+    previous: LSN
+    position: LSN
+    transactions: Sequence[Transaction]
+
+
+class Target(Protocol):
+    """A database that walsync keeps in step with the source.
+
+    Every call may raise `TargetUnavailable` (the outcome is unknown: call `claim` again before anything else, the
+    checkpoint says what was taken), `TargetRefused` (it will never pass) or `Fenced` (another run has taken over).
+    Calls are never made concurrently on one target. Cancelling a call abandons it: the target rolls back.
+    """
+
+    name: str
+    kind: str
+
+    async def read_checkpoint(self) -> Checkpoint | None:
+        """Look, and change nothing; None when this target holds no checkpoint of this slot and name."""
+        ...
+
+    async def register(self, target_id: UUID, writer: Writer, lsn: LSN) -> None:
+        """Store the first checkpoint: everything below `lsn` will come by snapshot."""
+        ...
+
+    async def claim(self, writer: Writer) -> Checkpoint:
+        """Make `writer` the only one who can write from now on, and return the checkpoint as it stands.
+
+        Raises the stored epoch where it is lower, verifies it where it is equal, and raises Fenced where it is
+        higher. A connection lost since the last call is opened again.
+        """
+        ...
+
+    async def prepare(self, tables: Sequence[Table]) -> None:
+        """Create the tables that are absent and compare the others; TargetRefused when rows would not fit."""
+        ...
+
+    async def table_states(self) -> Mapping[str, TableState]:
+        """Tell the tables whose copy is complete, by qualified source name."""
+        ...
+
+    async def copy(self, table: Table, state: TableState, chunks: AsyncIterator[bytes]) -> int:
+        """Replace the table by a snapshot: whole lines of COPY text, columns in the order of `table.published`.
+
+        Readers see the old rows or all the new ones; `state` is stored with the last row. Returns the number of rows.
+        """
+        ...
+
+    async def write(self, batch: Batch) -> None:
+        """Take all changes and the checkpoint `batch.position`, or nothing; durable when this returns.
+
+        The target's checkpoint must be `batch.previous`: it is compared and set in the same transaction as the rows.
+        """
+        ...
+
+    async def forget(self) -> None:
+        """Remove this target's checkpoint and table states; the rows stay."""
+        ...
+
+    async def close(self) -> None:
+        """Give the connection back; no call follows."""
+        ...
