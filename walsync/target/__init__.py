@@ -1,1 +1,1 @@
-"""Step 5: batches -> rows and a checkpoint in another database. One folder per kind; `base` is what they all promise."""
+"""Step 5: batches -> rows and a checkpoint in another database. One folder per kind; `base` is their promise."""

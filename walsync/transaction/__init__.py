@@ -1,1 +1,1 @@
-"""Step 3: messages -> whole, committed transactions. Pure; knows neither where messages come from nor who applies them."""
+"""Step 3: messages -> whole, committed transactions. Pure; knows neither connections nor targets."""

@@ -1,0 +1,1 @@
+"""Another Postgres database as a target: set-based statements, and the checkpoint in the same transaction."""
