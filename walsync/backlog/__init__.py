@@ -1,0 +1,1 @@
+"""Step 4: what was read and is not yet durable everywhere, with a cursor per target. Pure: it reads no clock."""

@@ -1,0 +1,147 @@
+"""One ordered log of transactions in memory, a cursor per target, trimmed at the lowest cursor, bounded in bytes.
+
+A target takes from its cursor what is there each time it is free: small batches when little happens, large ones under
+load. The log does not wait for anybody: whoever reads the stream asks `is_full` before reading on.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from walsync.lsn import LSN
+from walsync.transaction.change import Transaction
+
+KEEPALIVE_BYTES: Final = 100
+"""What an entry weighs in memory beside its changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one batch may hold; a transaction is never divided here, so the first one always fits."""
+
+    transactions: int
+    changes: int
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class _Cursor:
+    next_entry: int  # counted from the log's beginning, trimmed entries included
+    taken: int = 0  # entries from next_entry on that are in the target's hands
+
+
+class Backlog:
+    """Entries in commit order; `start` is the position below which it holds nothing, `end` the last entry's end_lsn."""
+
+    def __init__(self, max_bytes: int, start: LSN) -> None:
+        self._max_bytes = max_bytes
+        self._entries: deque[Transaction] = deque()
+        self._trimmed = 0
+        self._cursors: dict[str, _Cursor] = {}
+        self.start = start
+        self.end = start
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the reader has to wait."""
+        return self.size_bytes >= self._max_bytes
+
+    def append(self, transaction: Transaction) -> None:
+        """Add what was read next; what the log already holds, after a reconnect, is passed over."""
+        if transaction.commit_lsn < self.end:
+            return
+        if not transaction.changes and not transaction.messages:
+            if transaction.end_lsn == self.end:
+                return
+            self._drop_last_keepalive()
+        self._entries.append(transaction)
+        self.size_bytes += _weight(transaction)
+        self.end = transaction.end_lsn
+        self._trim()
+
+    def attach(self, name: str, position: LSN) -> bool:
+        """Set the target's cursor to the first entry that `position` does not contain; False if that was trimmed."""
+        if position < self.start:
+            return False
+        passed = 0
+        for entry in self._entries:
+            if entry.commit_lsn >= position:
+                break
+            passed += 1
+        self._cursors[name] = _Cursor(self._trimmed + passed)
+        self._trim()
+        return True
+
+    def detach(self, name: str) -> None:
+        """Forget the target's cursor: the log is no longer kept for it."""
+        self._cursors.pop(name, None)
+        self._trim()
+
+    def take(self, name: str, limits: Limits) -> Sequence[Transaction]:
+        """Return what comes next for the target, within `limits`; empty when it has everything."""
+        cursor = self._cursors[name]
+        taken: list[Transaction] = []
+        transactions = changes = size = 0
+        for entry in self._from(cursor):
+            if entry.changes:
+                transactions += 1
+                changes += len(entry.changes)
+                size += entry.size_bytes
+                if transactions > 1 and (
+                    transactions > limits.transactions or changes > limits.changes or size > limits.size_bytes
+                ):
+                    break
+            taken.append(entry)
+        cursor.taken = len(taken)
+        return taken
+
+    def advance(self, name: str) -> None:
+        """Move the cursor past what the target took."""
+        cursor = self._cursors[name]
+        cursor.next_entry += cursor.taken
+        cursor.taken = 0
+        self._trim()
+
+    def has_more(self, name: str) -> bool:
+        """Whether `take` would return anything."""
+        return self._cursors[name].next_entry < self._trimmed + len(self._entries)
+
+    def next_commit_time(self, name: str) -> int | None:
+        """Return the commit time, in microseconds since 2000, of the first change that the target still lacks."""
+        cursor = self._cursors.get(name)
+        if cursor is not None:
+            for entry in self._from(cursor):
+                if entry.changes:
+                    return entry.commit_time
+        return None
+
+    def _from(self, cursor: _Cursor) -> Iterator[Transaction]:
+        return islice(self._entries, cursor.next_entry - self._trimmed, None)
+
+    def _drop_last_keepalive(self) -> None:
+        # Two keepalives in a row say no more than the second; one in a target's hands must stay where it is.
+        if not self._entries or self._entries[-1].changes or self._entries[-1].messages:
+            return
+        last = self._trimmed + len(self._entries) - 1
+        if all(cursor.next_entry + cursor.taken <= last for cursor in self._cursors.values()):
+            self.size_bytes -= _weight(self._entries.pop())
+
+    def _trim(self) -> None:
+        lowest = min(
+            (cursor.next_entry for cursor in self._cursors.values()), default=self._trimmed + len(self._entries)
+        )
+        while self._trimmed < lowest:
+            entry = self._entries.popleft()
+            self._trimmed += 1
+            self.size_bytes -= _weight(entry)
+            self.start = entry.end_lsn
+
+
+def _weight(transaction: Transaction) -> int:
+    return transaction.size_bytes + KEEPALIVE_BYTES

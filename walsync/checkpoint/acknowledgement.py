@@ -1,0 +1,38 @@
+"""The slowest target decides the confirmed LSN: `max` for each target, `min` across them. Pure."""
+
+from walsync.lsn import LSN
+
+
+class Acknowledgement:
+    """What each registered target has durably; `confirmed` never goes back, and never passes a member."""
+
+    def __init__(self, confirmed: LSN) -> None:
+        self._confirmed = confirmed
+        self._durable: dict[str, LSN] = {}
+
+    @property
+    def confirmed(self) -> LSN:
+        """Everything below is durable in every member; the slot may forget it."""
+        return self._confirmed
+
+    def durable(self, name: str) -> LSN | None:
+        """Return what `name` has acknowledged; None when it is no member."""
+        return self._durable.get(name)
+
+    def join(self, name: str, durable: LSN) -> None:
+        """Count a target from now on, which has everything below `durable`.
+
+        One that joins below `confirmed` holds it where it is: the slot cannot go back for it.
+        """
+        if name in self._durable:
+            raise ValueError(f"target {name} is a member already")
+        self._durable[name] = durable
+
+    def acknowledge(self, name: str, durable: LSN) -> None:
+        """Note that the target has everything below `durable`; an older word that comes late changes nothing."""
+        self._durable[name] = max(self._durable[name], durable)
+        self._confirmed = max(self._confirmed, min(self._durable.values()))
+
+    def leave(self, name: str) -> None:
+        """Stop counting a target, which was dropped from the registry; the next acknowledgement moves `confirmed`."""
+        del self._durable[name]

@@ -1,0 +1,94 @@
+"""Decides at start, per target, whether the stream can go on where the target stands, or rows would be missing. Pure.
+
+A gap is found here and named, with the command that mends it; it is never streamed over.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from walsync.checkpoint.registry import Registration, RegistrationState
+from walsync.errors import TargetRefused
+from walsync.lsn import LSN
+from walsync.source.timeline import Switch, contains
+from walsync.target.base import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePosition:
+    """Where the source stands: who it is, its timeline with history, the slot's position and the WAL's end."""
+
+    system_identifier: str
+    timeline: int
+    history: tuple[Switch, ...]
+    confirmed_flush: LSN
+    wal_end: LSN
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """The target is new: register it, then take a snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The stream can go on from the checkpoint."""
+
+
+Decision: TypeAlias = Register | Resume
+
+
+def decide(
+    name: str, registration: Registration | None, checkpoint: Checkpoint | None, source: SourcePosition
+) -> Decision:
+    """Return what to do with the target, or raise TargetRefused when going on would lose rows in silence."""
+    again = f"walsync drop --target {name}, then walsync run: the target gets a new snapshot"
+    if checkpoint is None:
+        if registration is None or registration.state is RegistrationState.REGISTERING:
+            return Register()
+        raise TargetRefused(
+            "WS5003", f"target {name} is registered but holds no checkpoint: it was wiped or replaced", hint=again
+        )
+    if checkpoint.system_identifier != source.system_identifier:
+        raise TargetRefused(
+            "WS5005",
+            f"target {name} follows another cluster: system identifier {checkpoint.system_identifier}, "
+            f"the source's is {source.system_identifier}",
+            hint=f"correct source.dsn or the target; if the change is meant: {again}",
+        )
+    if registration is None:
+        raise TargetRefused(
+            "WS5004", f"target {name} holds a checkpoint that the source's registry does not know", hint=again
+        )
+    if checkpoint.target_id != registration.id:
+        raise TargetRefused(
+            "WS5002",
+            f"target {name} is registered as {registration.id} but holds the checkpoint of {checkpoint.target_id}: "
+            "the name was reused, or the target exchanged",
+            hint=again,
+        )
+    _refuse_gap(name, checkpoint, source, again)
+    return Resume()
+
+
+def _refuse_gap(name: str, checkpoint: Checkpoint, source: SourcePosition, again: str) -> None:
+    if not contains(source.history, source.timeline, checkpoint.timeline, checkpoint.lsn):
+        raise TargetRefused(
+            "WS5006",
+            f"target {name} has {checkpoint.lsn} of timeline {checkpoint.timeline}, which timeline {source.timeline} "
+            "of the source does not contain: it took transactions that a failover lost",
+            hint=again,
+        )
+    if source.confirmed_flush > checkpoint.lsn:
+        raise TargetRefused(
+            "WS5001",
+            f"target {name} stands at {checkpoint.lsn}, but the slot has moved on to {source.confirmed_flush}: the "
+            "changes between are gone (the slot was recreated or advanced, or the target restored)",
+            hint=again,
+        )
+    if checkpoint.lsn > source.wal_end:
+        raise TargetRefused(
+            "WS5007",
+            f"target {name} stands at {checkpoint.lsn}, ahead of the source's WAL at {source.wal_end}: "
+            "the source was restored to an earlier point",
+            hint=again,
+        )

@@ -1,0 +1,136 @@
+"""Reads tables under an exported snapshot as COPY text, in chunks of whole lines, no faster than they are taken."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Self
+
+import psycopg2
+
+from walsync.identifier import quote
+from walsync.postgres import Connection, connect
+from walsync.snapshot.export import ExportedSnapshot
+from walsync.source.session import source_error
+from walsync.source.table import Table
+
+_CHUNK_BYTES: Final = 256 * 1024
+_CHUNKS_AHEAD: Final = 8
+
+
+class SnapshotReader:
+    """One session inside the snapshot's transaction; reads one table after the other."""
+
+    def __init__(self, dsn: str, snapshot: ExportedSnapshot, application_name: str) -> None:
+        self._dsn = dsn
+        self._snapshot = snapshot
+        self._application_name = application_name
+        self._session: Connection | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = await asyncio.to_thread(self._begin)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await asyncio.to_thread(self._session.close)
+
+    async def read(self, table: Table) -> AsyncIterator[bytes]:
+        """Yield the table's rows; raises SourceUnavailable when the session breaks: start the table again."""
+        if self._session is None:
+            raise RuntimeError("SnapshotReader is used as `async with`")
+        pipe = _Pipe(asyncio.get_running_loop())
+        copying = asyncio.create_task(asyncio.to_thread(_copy, self._session, copy_statement(table), pipe))
+        try:
+            while (chunk := await pipe.get()) is not None:
+                yield chunk
+            await copying
+        finally:
+            pipe.stop()
+            if not copying.done():
+                with suppress(psycopg2.Error):
+                    self._session.cancel()
+            with suppress(Exception):
+                await copying
+
+    def _begin(self) -> Connection:
+        try:
+            session = connect(
+                self._dsn,
+                application_name=self._application_name,
+                # A policy that hides rows from this role must be an error: with row security on they would be missing.
+                settings={"row_security": "off"},
+            )
+            with session.cursor() as cursor:
+                cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                cursor.execute("SET TRANSACTION SNAPSHOT %s", (self._snapshot.name,))
+        except psycopg2.Error as error:
+            raise source_error(error) from error
+        return session
+
+
+def copy_statement(table: Table) -> str:
+    """Write the COPY that reads the published rows and columns of a table."""
+    columns = ", ".join(quote(name) for name in table.published)
+    name = quote(table.schema, table.name)
+    if table.row_filter is None and not table.is_partitioned:
+        return f"COPY {name} ({columns}) TO STDOUT"
+    # Children of an inheriting table are tables of their own in the stream; partitions are part of their root.
+    source = name if table.is_partitioned else f"ONLY {name}"
+    row_filter = f" WHERE ({table.row_filter})" if table.row_filter is not None else ""
+    return f"COPY (SELECT {columns} FROM {source}{row_filter}) TO STDOUT"
+
+
+def _copy(session: Connection, statement: str, pipe: "_Pipe") -> None:
+    try:
+        with session.cursor() as cursor:
+            cursor.copy_expert(statement, pipe)
+        pipe.flush()
+    except psycopg2.Error as error:
+        raise source_error(error) from error
+    finally:
+        pipe.end()
+
+
+class _Pipe:
+    """A file for the copying thread, a queue for the loop: the thread waits while the queue is full."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(_CHUNKS_AHEAD)
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._stopped = False
+
+    async def get(self) -> bytes | None:
+        return await self._queue.get()
+
+    def stop(self) -> None:
+        """Let the copying thread fail at its next line, and free it if it waits."""
+        self._stopped = True
+        while not self._queue.empty():
+            self._queue.get_nowait()
+
+    def write(self, line: bytes) -> int:
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= _CHUNK_BYTES:
+            self.flush()
+        return len(line)
+
+    def flush(self) -> None:
+        if self._lines:
+            self._put(b"".join(self._lines))
+            self._lines, self._size = [], 0
+
+    def end(self) -> None:
+        self._put(None)
+
+    def _put(self, chunk: bytes | None) -> None:
+        if self._stopped:
+            if chunk is not None:
+                raise InterruptedError("nobody reads this table any more")
+            return
+        asyncio.run_coroutine_threadsafe(self._queue.put(chunk), self._loop).result()

@@ -1,0 +1,198 @@
+"""The source's tables as the catalogue describes them, for the names that the configuration gives."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from walsync.errors import SourceRefused
+from walsync.postgres import Connection
+from walsync.relation import ReplicaIdentity
+from walsync.source.settings import TableSettings
+from walsync.source.table import Table, TableColumn
+
+_KINDS: Final = {
+    "v": "a view",
+    "m": "a materialized view",
+    "f": "a foreign table",
+    "S": "a sequence",
+    "i": "an index",
+    "c": "a type",
+}
+
+_RELATIONS: Final = """
+SELECT c.oid::bigint, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident, c.relispartition,
+       ARRAY(SELECT leaf.relid::oid::bigint FROM pg_catalog.pg_partition_tree(c.oid) AS leaf
+             WHERE c.relkind = 'p' AND leaf.isleaf ORDER BY 1)
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = ANY(%(schemas)s) AND c.relkind NOT IN ('i', 'I', 'S', 'c', 't')
+ORDER BY n.nspname, c.relname
+"""
+
+# format_type with typmod -1 names a type that neither cuts nor rounds: "bit" and bpchar instead of one character.
+_COLUMNS: Final = """
+SELECT a.attrelid::bigint, a.attname, a.attnum, a.atttypid::bigint, a.atttypmod,
+       pg_catalog.format_type(a.atttypid, a.atttypmod), pg_catalog.format_type(base.oid, -1), t.typtype,
+       ARRAY(SELECT label.enumlabel::text FROM pg_catalog.pg_enum AS label
+             WHERE label.enumtypid = base.oid ORDER BY label.enumsortorder),
+       a.attnotnull, pg_catalog.pg_get_expr(d.adbin, d.adrelid), a.attgenerated
+FROM pg_catalog.pg_attribute AS a
+JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+CROSS JOIN LATERAL (
+    WITH RECURSIVE step AS (
+        SELECT t.oid, t.typtype, t.typbasetype
+        UNION ALL
+        SELECT b.oid, b.typtype, b.typbasetype FROM step JOIN pg_catalog.pg_type AS b ON b.oid = step.typbasetype
+        WHERE step.typtype = 'd')
+    SELECT step.oid FROM step WHERE step.typtype <> 'd') AS base
+WHERE a.attrelid = ANY(%(relids)s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attrelid, a.attnum
+"""
+
+_KEYS: Final = """
+SELECT i.indrelid::bigint, i.indisprimary, i.indisreplident, ARRAY(
+    SELECT a.attname::text FROM pg_catalog.pg_attribute AS a
+    WHERE a.attrelid = i.indrelid AND a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1]) ORDER BY a.attnum)
+FROM pg_catalog.pg_index AS i
+WHERE i.indrelid = ANY(%(relids)s::oid[]) AND i.indisvalid AND (i.indisprimary OR i.indisreplident)
+"""
+
+
+@dataclass
+class Catalogue:
+    """What was found: the tables to publish, and a problem for each name that cannot be one."""
+
+    tables: list[Table] = field(default_factory=list)
+    problems: list[SourceRefused] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Relation:
+    relid: int
+    schema: str
+    name: str
+    kind: str
+    persistence: str
+    replica_identity: str
+    is_partition: bool
+    leaves: list[int]
+
+
+def load(session: Connection, wanted: Sequence[TableSettings]) -> Catalogue:
+    """Find the wanted tables; ``schema.*`` stands for every table of the schema that could be published."""
+    schemas = sorted({one.schema_name for one in wanted})
+    relations = {
+        (r.schema, r.name): r for r in (_Relation(*row) for row in _query(session, _RELATIONS, schemas=schemas))
+    }
+    catalogue = Catalogue()
+    chosen: dict[tuple[str, str], TableSettings] = {}
+    for one in wanted:
+        if one.table_name is not None:
+            chosen[one.schema_name, one.table_name] = one
+    for one in wanted:
+        if one.table_name is None:
+            for relation in relations.values():
+                if relation.schema == one.schema_name and _publishable(relation):
+                    chosen.setdefault((relation.schema, relation.name), one)
+    found: list[tuple[_Relation, TableSettings]] = []
+    for name, settings in chosen.items():
+        problem = _problem(name, relations.get(name))
+        if problem is not None:
+            catalogue.problems.append(problem)
+        else:
+            found.append((relations[name], settings))
+    catalogue.tables = _describe(session, found)
+    return catalogue
+
+
+def _publishable(relation: _Relation) -> bool:
+    # A partition's changes arrive under its root, which the schema holds as well.
+    return relation.kind in "rp" and relation.persistence == "p" and not relation.is_partition
+
+
+def _problem(name: tuple[str, str], relation: _Relation | None) -> SourceRefused | None:
+    qualified = ".".join(name)
+    if relation is None:
+        return SourceRefused(
+            "WS2201",
+            f"table {qualified} does not exist",
+            hint="correct source.tables; names are case-sensitive, unquoted",
+        )
+    if relation.kind in "rp" and relation.persistence == "p":
+        return None
+    kind = _KINDS.get(relation.kind) or ("an unlogged table" if relation.persistence == "u" else "a temporary table")
+    return SourceRefused(
+        "WS2202", f"{qualified} is {kind}: its changes are not in the WAL", hint="remove it from source.tables"
+    )
+
+
+def _describe(session: Connection, found: Iterable[tuple[_Relation, TableSettings]]) -> list[Table]:
+    found = list(found)
+    relids = [relation.relid for relation, _ in found]
+    columns: defaultdict[int, list[TableColumn]] = defaultdict(list)
+    for relid, *rest in _query(session, _COLUMNS, relids=relids):
+        columns[relid].append(_column(rest))
+    primary: dict[int, tuple[str, ...]] = {}
+    index: dict[int, tuple[str, ...]] = {}
+    for relid, is_primary, is_identity, names in _query(session, _KEYS, relids=relids):
+        if is_primary:
+            primary[relid] = tuple(names)
+        if is_identity:
+            index[relid] = tuple(names)
+    return [
+        _table(relation, settings, tuple(columns[relation.relid]), primary.get(relation.relid, ()), index)
+        for relation, settings in found
+    ]
+
+
+def _column(row: Sequence[Any]) -> TableColumn:
+    name, position, oid, typmod, type_name, base_type_name, kind, labels, not_null, default, generated = row
+    return TableColumn(
+        name=name,
+        position=position,
+        type_oid=oid,
+        typmod=typmod,
+        type_name=type_name,
+        base_type_name=base_type_name,
+        type_kind=kind,
+        enum_labels=tuple(labels),
+        not_null=not_null,
+        default=default,
+        generated=generated,
+    )
+
+
+def _table(
+    relation: _Relation,
+    settings: TableSettings,
+    columns: tuple[TableColumn, ...],
+    primary_key: tuple[str, ...],
+    index: dict[int, tuple[str, ...]],
+) -> Table:
+    identity = {
+        ReplicaIdentity.DEFAULT: primary_key,
+        ReplicaIdentity.NOTHING: (),
+        ReplicaIdentity.FULL: tuple(column.name for column in columns if not column.generated),
+        ReplicaIdentity.INDEX: index.get(relation.relid, ()),
+    }[ReplicaIdentity(relation.replica_identity)]
+    listed = settings.columns
+    return Table(
+        relid=relation.relid,
+        schema=relation.schema,
+        name=relation.name,
+        replica_identity=ReplicaIdentity(relation.replica_identity),
+        columns=columns,
+        published=tuple(c.name for c in columns if not c.generated and (listed is None or c.name in listed)),
+        primary_key=primary_key,
+        identity=identity,
+        row_filter=settings.where,
+        is_partitioned=relation.kind == "p",
+        leaves=tuple(relation.leaves),
+    )
+
+
+def _query(session: Connection, sql: str, **parameters: object) -> list[tuple[Any, ...]]:
+    with session.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return cursor.fetchall()

@@ -1,0 +1,93 @@
+"""Sessions on the source: ordinary ones for the catalogue, replication ones for slots and streams."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg2
+from psycopg2.extras import LogicalReplicationConnection
+
+from walsync.errors import SourceRefused, SourceUnavailable, WalsyncError
+from walsync.lsn import LSN
+from walsync.postgres import Connection, complete_dsn, connect, describe, mask, pin_settings
+
+# A failed connection carries no SQLSTATE in psycopg2; these are the server's own sentences, which a person must answer.
+_NEEDS_A_PERSON: Final = re.compile(
+    r"authentication failed|does not exist|no pg_hba\.conf entry|is not permitted to log in"
+    r"|not currently accepting connections"
+)
+REPLICATION_HINT: Final = "ALTER ROLE <role> REPLICATION (on managed services: GRANT rds_replication TO <role>)"
+_MAY_NOT_REPLICATE: Final = re.compile(r"permission denied to start WAL sender|must be superuser or replication role")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which cluster answers, on which timeline, and the end of its flushed WAL."""
+
+    system_identifier: str
+    timeline: int
+    wal_end: LSN
+
+
+def open_session(dsn: str, application_name: str) -> Connection:
+    """Open an ordinary session in autocommit mode."""
+    try:
+        return connect(dsn, application_name=application_name)
+    except psycopg2.Error as error:
+        raise _connection_error(dsn, error) from error
+
+
+def open_replication(dsn: str, application_name: str) -> Connection:
+    """Open a logical replication session, on which slots are created and streams started."""
+    try:
+        opened: Connection = psycopg2.connect(
+            complete_dsn(dsn, application_name), connection_factory=LogicalReplicationConnection
+        )
+    except psycopg2.Error as error:
+        raise _connection_error(dsn, error) from error
+    try:
+        pin_settings(opened, {})
+    except psycopg2.Error as error:
+        opened.close()
+        raise source_error(error) from error
+    return opened
+
+
+def identify(replication: Connection) -> Identity:
+    """Ask a replication session who it is: unlike pg_control_checkpoint(), it knows of a promotion at once."""
+    with replication.cursor() as cursor:
+        cursor.execute("IDENTIFY_SYSTEM")
+        row = cursor.fetchone()
+    if row is None:
+        raise SourceUnavailable("WS2002", "IDENTIFY_SYSTEM returned nothing")
+    return Identity(str(row[0]), int(row[1]), LSN.parse(row[2]))
+
+
+def draw_epoch(session: Connection) -> int:
+    """Draw a number that no earlier run can have drawn: a transaction id of the source, never used twice."""
+    with session.cursor() as cursor:
+        cursor.execute("SELECT pg_catalog.pg_current_xact_id()::text::bigint")
+        row = cursor.fetchone()
+    if row is None:
+        raise SourceUnavailable("WS2002", "pg_current_xact_id() returned nothing")
+    return int(row[0])
+
+
+def source_error(error: psycopg2.Error) -> WalsyncError:
+    """Turn an error of an open session into one decision: away, or refused."""
+    if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+        return SourceUnavailable("WS2002", f"the source went away: {describe(error)}")
+    return SourceRefused("WS2003", f"the source refused: {describe(error)}", hint="walsync check")
+
+
+def _connection_error(dsn: str, error: psycopg2.Error) -> WalsyncError:
+    reason = str(error).strip().split("\n")[-1]
+    if _MAY_NOT_REPLICATE.search(reason):
+        return SourceRefused(
+            "WS2103",
+            f"the source's role may not replicate: {reason}",
+            hint=REPLICATION_HINT,
+        )
+    if _NEEDS_A_PERSON.search(reason):
+        return SourceRefused("WS2001", f"the source refuses {mask(dsn)}: {reason}", hint="walsync check")
+    return SourceUnavailable("WS2002", f"the source cannot be reached: {reason}", hint="walsync check")

@@ -1,0 +1,151 @@
+"""Logical replication slots: finding, creating, dropping, and who stands in the way."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg2
+from psycopg2 import errors as pg
+
+from walsync.errors import SourceRefused, SourceUnavailable
+from walsync.identifier import quote
+from walsync.lsn import LSN
+from walsync.postgres import Connection
+from walsync.source.session import source_error
+
+PLUGIN: Final = "pgoutput"
+_INVALIDATION_REASON_SINCE: Final = 170000
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A slot of this server as pg_replication_slots shows it."""
+
+    name: str
+    plugin: str
+    database: str
+    active_pid: int | None
+    restart_lsn: LSN | None
+    confirmed_flush_lsn: LSN | None
+    wal_status: str
+    temporary: bool
+    retained_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedSlot:
+    """A slot just made: the position from which it has everything, and the snapshot of exactly that position."""
+
+    name: str
+    consistent_point: LSN
+    snapshot: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A transaction that slot creation has to wait for."""
+
+    pid: int
+    seconds: float
+    application_name: str
+
+
+def find(session: Connection, name: str) -> Slot | None:
+    """Look the slot up; None when there is none."""
+    with session.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT slot_name, plugin, database, active_pid, restart_lsn, confirmed_flush_lsn,
+                   coalesce(wal_status, 'lost'), temporary,
+                   coalesce(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn), 0)::bigint
+            FROM pg_catalog.pg_replication_slots WHERE slot_name = %s
+            """,
+            (name,),
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    return Slot(
+        name=row[0],
+        plugin=row[1] or "",
+        database=row[2] or "",
+        active_pid=row[3],
+        restart_lsn=LSN.parse(row[4]) if row[4] else None,
+        confirmed_flush_lsn=LSN.parse(row[5]) if row[5] else None,
+        wal_status=row[6],
+        temporary=row[7],
+        retained_bytes=row[8],
+    )
+
+
+def usable(slot: Slot, database: str) -> LSN:
+    """Return where the slot stands, or raise SourceRefused when this slot can never serve the stream."""
+    if slot.plugin != PLUGIN or slot.database != database:
+        raise SourceRefused(
+            "WS2401",
+            f"slot {slot.name} belongs to plugin {slot.plugin or 'none (physical)'} and database "
+            f"{slot.database or 'none'}, not to {PLUGIN} in {database}",
+            hint="give source.slot another name",
+        )
+    if slot.wal_status == "lost" or slot.confirmed_flush_lsn is None:
+        raise SourceRefused(
+            "WS2402",
+            f"slot {slot.name} has lost its WAL (max_slot_wal_keep_size or a timeout invalidated it)",
+            hint="walsync drop, then walsync run: every target gets a new snapshot",
+        )
+    return slot.confirmed_flush_lsn
+
+
+def create(replication: Connection, name: str) -> CreatedSlot:
+    """Create a permanent slot without a snapshot; waits for every transaction that is writing now."""
+    return _create(replication, f"CREATE_REPLICATION_SLOT {quote(name)} LOGICAL {PLUGIN} NOEXPORT_SNAPSHOT", name)
+
+
+def create_temporary(replication: Connection, name: str) -> CreatedSlot:
+    """Create a slot that ends with its session, and export the snapshot of its consistent point.
+
+    The snapshot can be imported while `replication` stays open and runs nothing else.
+    """
+    return _create(
+        replication, f"CREATE_REPLICATION_SLOT {quote(name)} TEMPORARY LOGICAL {PLUGIN} EXPORT_SNAPSHOT", name
+    )
+
+
+def drop(session: Connection, name: str) -> None:
+    """Drop a slot that nobody streams from."""
+    try:
+        with session.cursor() as cursor:
+            cursor.execute("SELECT pg_catalog.pg_drop_replication_slot(%s)", (name,))
+    except pg.ObjectInUse as error:
+        raise SourceRefused("WS2403", f"slot {name} is in use: {error}".strip(), hint="stop walsync first") from error
+
+
+def blockers(session: Connection) -> list[Blocker]:
+    """List the transactions with an xid, oldest first: slot creation waits for them."""
+    with session.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT pid, extract(epoch FROM pg_catalog.clock_timestamp() - xact_start)::float8, application_name
+            FROM pg_catalog.pg_stat_activity
+            WHERE backend_xid IS NOT NULL AND xact_start IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()
+            ORDER BY xact_start
+            """
+        )
+        return [Blocker(pid, seconds, application or "") for pid, seconds, application in cursor.fetchall()]
+
+
+def _create(replication: Connection, command: str, name: str) -> CreatedSlot:
+    try:
+        with replication.cursor() as cursor:
+            cursor.execute(command)
+            row = cursor.fetchone()
+    except pg.ConfigurationLimitExceeded as error:
+        raise SourceRefused(
+            "WS2404",
+            "all replication slots of the server are in use",
+            hint="drop slots that nobody needs, or raise max_replication_slots and restart the server",
+        ) from error
+    except psycopg2.Error as error:
+        raise source_error(error) from error
+    if row is None:
+        raise SourceUnavailable("WS2002", f"creating slot {name} returned nothing")
+    return CreatedSlot(str(row[0]), LSN.parse(row[1]), row[2])

@@ -1,0 +1,181 @@
+"""One START_REPLICATION session: WAL frames out, status updates with the confirmed LSN in, on a timer of its own.
+
+It does not decode, and it confirms nothing but what `confirm` was told.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from struct import Struct
+from typing import Final, NamedTuple, Self, TypeAlias
+
+import psycopg2
+from psycopg2 import errors as pg
+
+from walsync.errors import ProtocolError, SourceRefused, SourceUnavailable
+from walsync.identifier import quote
+from walsync.lsn import LSN
+from walsync.postgres import Connection
+from walsync.source import slot as slots
+from walsync.source.copy_both import CopyBoth
+from walsync.source.session import open_replication, source_error
+
+STATUS_INTERVAL_SECONDS: Final = 1.0
+"""How often a status update goes out; after every transaction would cost a quarter of the throughput."""
+
+SILENCE_SECONDS: Final = 60.0
+"""A server that has not answered for this long, though asked every second, is gone."""
+
+_FRAMES_PER_READ: Final = 2000
+_MICROSECONDS: Final = 1_000_000
+_EPOCH_2000: Final = 946_684_800  # 2000-01-01 in Unix seconds: Postgres counts from there
+
+_WAL_DATA: Final = Struct("!cQQq")
+_KEEPALIVE: Final = Struct("!cQqB")
+_STATUS: Final = Struct("!cQQQqB")
+
+
+class SlotActive(SourceUnavailable):
+    """Another session streams from the slot; waiting for it is right."""
+
+
+class WalData(NamedTuple):
+    """One message of the output plugin; `data_start` is 0 for messages that stand at no position."""
+
+    data_start: int
+    server_time: int
+    payload: bytes
+
+
+class Keepalive(NamedTuple):
+    """The server has read, and sent, everything below `wal_end`; `server_time` in microseconds since 2000."""
+
+    wal_end: LSN
+    server_time: int
+
+
+Frame: TypeAlias = WalData | Keepalive
+
+
+class Stream:
+    """A session in COPY BOTH mode. `read` and `send_status` belong to one thread; `confirm` and `wake` to any."""
+
+    def __init__(self, connection: Connection, confirmed: LSN) -> None:
+        self._connection = connection
+        self._copy = CopyBoth(connection)
+        self._confirmed = confirmed
+        self._wake_reader, self._wake_writer = os.pipe()
+        self._status_due = 0.0
+        self._asked_at: float | None = None
+
+    @classmethod
+    def open(cls, dsn: str, *, slot: str, publication: str, start: LSN, application_name: str) -> Self:
+        """Take the slot and stream everything that commits at or after `start`.
+
+        The server raises a start below the slot's confirmed_flush_lsn in silence, which would be a gap: it is read on
+        the same session first, and a start below it is refused.
+        """
+        connection = open_replication(dsn, application_name)
+        try:
+            _refuse_gap(connection, slot, start)
+            with connection.cursor() as cursor:
+                cursor.start_replication_expert(_command(slot, publication, start), decode=False)  # type: ignore[attr-defined]
+        except pg.ObjectInUse as error:
+            connection.close()
+            raise SlotActive("WS2405", str(error).strip(), hint="stop the other instance, or wait for it") from error
+        except psycopg2.Error as error:
+            connection.close()
+            raise source_error(error) from error
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection, start)
+
+    @property
+    def pid(self) -> int:
+        """The server process of this session."""
+        return self._connection.get_backend_pid()
+
+    def confirm(self, lsn: LSN) -> None:
+        """Let the next status update say that everything below `lsn` is durable in all targets."""
+        self._confirmed = lsn
+
+    def wake(self) -> None:
+        """Make a waiting `read` return."""
+        os.write(self._wake_writer, b"\0")
+
+    def read(self) -> Sequence[Frame]:
+        """Return the frames that have arrived, after waiting for the first until the next status update is due."""
+        self.send_status_when_due()
+        frames = self._arrived()
+        if frames:
+            return frames
+        if self._copy.wait(max(0.0, self._status_due - time.monotonic()), self._wake_reader):
+            self._copy.receive()
+            return self._arrived()
+        self._refuse_silence()
+        return ()
+
+    def send_status_when_due(self) -> float:
+        """Send a status update if its time has come; return the seconds until the next one."""
+        now = time.monotonic()
+        if now >= self._status_due:
+            self.send_status(ask=True)
+            self._asked_at = self._asked_at or now
+        return max(0.0, self._status_due - now)
+
+    def send_status(self, *, ask: bool = False) -> None:
+        """Send a status update now; `ask` for a keepalive, which tells the end of the WAL."""
+        lsn = self._confirmed
+        clock = int((time.time() - _EPOCH_2000) * _MICROSECONDS)
+        self._copy.write(_STATUS.pack(b"r", lsn, lsn, lsn, clock, ask))
+        self._status_due = time.monotonic() + STATUS_INTERVAL_SECONDS
+
+    def close(self) -> None:
+        """End the session; the slot is free when the server has noticed."""
+        self._connection.close()
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+
+    def _arrived(self) -> list[Frame]:
+        frames: list[Frame] = []
+        read = self._copy.read
+        while len(frames) < _FRAMES_PER_READ and (raw := read()) is not None:
+            if raw[0] == ord("w"):
+                _, data_start, _, server_time = _WAL_DATA.unpack_from(raw)
+                frames.append(WalData(data_start, server_time, raw[_WAL_DATA.size :]))
+            else:
+                frames.append(self._keepalive(raw))
+        if frames:
+            self._asked_at = None
+        return frames
+
+    def _keepalive(self, raw: bytes) -> Keepalive:
+        if len(raw) != _KEEPALIVE.size or raw[0] != ord("k"):
+            raise ProtocolError(f"unknown replication frame {raw[:1]!r} of {len(raw)} bytes")
+        _, wal_end, server_time, reply = _KEEPALIVE.unpack(raw)
+        if reply:
+            self.send_status()
+        return Keepalive(LSN(wal_end), server_time)
+
+    def _refuse_silence(self) -> None:
+        if self._asked_at is not None and time.monotonic() - self._asked_at > SILENCE_SECONDS:
+            raise SourceUnavailable("WS2002", f"the source has not answered for {SILENCE_SECONDS:.0f} s")
+
+
+def _command(slot: str, publication: str, start: LSN) -> str:
+    # The publication is an identifier inside a literal: quoted as the one, then as the other.
+    names = quote(publication).replace("'", "''")
+    return f"START_REPLICATION SLOT {quote(slot)} LOGICAL {start} (proto_version '1', publication_names '{names}')"
+
+
+def _refuse_gap(connection: Connection, name: str, start: LSN) -> None:
+    found = slots.find(connection, name)
+    if found is None:
+        raise SourceRefused("WS2406", f"slot {name} does not exist any more", hint="walsync check")
+    if found.confirmed_flush_lsn is not None and found.confirmed_flush_lsn > start:
+        raise SourceRefused(
+            "WS5001",
+            f"slot {name} has moved on to {found.confirmed_flush_lsn}, past {start} where the stream must begin",
+            hint="somebody advanced or recreated the slot: walsync drop, then walsync run for a new snapshot",
+        )
