@@ -18,7 +18,7 @@ def _check_slot(slot: str) -> str:
     if _SLOT.fullmatch(slot) is None:
         raise refusal(
             "WS1013",
-            "a slot's name has 1 to 50 lower case letters, digits and underscores",
+            f"{slot!r} is no slot's name: 1 to 50 lower case letters, digits and underscores",
             "Postgres allows 63; walsync keeps 13 for names derived from it, such as walsync_hold",
         )
     return slot
