@@ -1,0 +1,163 @@
+"""What an instance tells about itself: the contract of /status and of ``walsync status --json``, nothing else.
+
+Values that nobody knows at the moment are None. Lag is the distance from a target's checkpoint to the end of the
+server's WAL: in bytes, and in seconds since that checkpoint was the end, roughly.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any, Final, TypeAlias
+
+import orjson
+from pydantic import PlainValidator, TypeAdapter
+
+import walsync
+from walsync.errors import WalsyncError
+from walsync.lsn import LSN
+
+
+def _position(value: Any) -> LSN:  # noqa: ANN401
+    return value if isinstance(value, LSN) else LSN.parse(value)
+
+
+Position: TypeAlias = Annotated[LSN, PlainValidator(_position)]
+"""An LSN, in JSON as ``16/B374D848``."""
+
+
+class SourceState(StrEnum):
+    """What the connection to the source is doing."""
+
+    STARTING = "starting"
+    WAITING_FOR_SLOT = "waiting_for_slot"
+    """Another process streams from the slot: `blocked_by` is its walsender."""
+    WAITING_FOR_TRANSACTIONS = "waiting_for_transactions"
+    """A slot is being created, which waits for every open writing transaction: `blocked_by` is the oldest."""
+    STREAMING = "streaming"
+    RETRYING = "retrying"
+    STOPPED = "stopped"
+    NOT_RUNNING = "not_running"
+
+
+class TargetState(StrEnum):
+    """Where a target is in its life."""
+
+    STARTING = "starting"
+    SNAPSHOT = "snapshot"
+    CATCHING_UP = "catching_up"
+    STREAMING = "streaming"
+    RETRYING = "retrying"
+    STOPPED = "stopped"
+    """It refused something: `last_error` says what, and how to mend it."""
+    NOT_RUNNING = "not_running"
+    """No instance runs: the values come from the databases."""
+
+
+class TableProgress(StrEnum):
+    """How far the copy of one table in one target is."""
+
+    WAITING = "waiting"
+    COPYING = "copying"
+    SYNCED = "synced"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedBy:
+    """A process on the source that has to end first."""
+
+    pid: int
+    seconds: float
+    application_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """The last error of a part, kept while it matters."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+    @classmethod
+    def of(cls, error: WalsyncError) -> "LastError":
+        """Take over what an error says."""
+        return cls(error.code, error.message, error.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatus:
+    """One table in one target; `rows` counts those copied by the last snapshot, None when this run made none."""
+
+    state: TableProgress
+    synced_lsn: Position | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """One target."""
+
+    name: str
+    type: str
+    state: TargetState
+    checkpoint_lsn: Position | None = None
+    lag_bytes: int | None = None
+    lag_seconds: float | None = None
+    last_progress_timestamp_seconds: float | None = None
+    last_error: LastError | None = None
+    tables: Mapping[str, TableStatus] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """The source and its slot; `retained_bytes` is the WAL that the slot holds back on the server's disk."""
+
+    slot: str
+    state: SourceState
+    system_identifier: str | None = None
+    timeline: int | None = None
+    confirmed_flush_lsn: Position | None = None
+    wal_end_lsn: Position | None = None
+    retained_bytes: int | None = None
+    blocked_by: BlockedBy | None = None
+    last_error: LastError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogStatus:
+    """What was read and is not yet durable in every target."""
+
+    bytes: int = 0
+    transactions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole instance at one moment."""
+
+    source: SourceStatus
+    targets: tuple[TargetStatus, ...]
+    backlog: BacklogStatus = BacklogStatus()
+    version: str = walsync.__version__
+
+    def to_json(self, *, indent: bool = False) -> bytes:
+        """Write the contract."""
+        return orjson.dumps(
+            self,
+            default=_default,
+            option=orjson.OPT_PASSTHROUGH_SUBCLASS | (orjson.OPT_INDENT_2 if indent else 0),
+        )
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Status":
+        """Read the contract, as another instance wrote it; ValueError when it is something else."""
+        return _ADAPTER.validate_json(content)
+
+
+def _default(value: object) -> str:
+    if isinstance(value, LSN):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in a status")
+
+
+_ADAPTER: Final = TypeAdapter(Status)
