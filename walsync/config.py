@@ -157,7 +157,7 @@ def _keys(loc: KeyPath) -> Iterable[str]:
     model: type[Settings] = Config
     for part in loc[:-1]:
         if part in KINDS and model is TargetSettings:
-            model = KINDS[str(part)]
+            model = KINDS[str(part)].settings
         elif part in model.model_fields:
             model = next(_models(model.model_fields[str(part)].annotation), model)
     return model.model_fields

@@ -3,7 +3,8 @@
 Every instance has its own registry. LSNs are values of gauges, never labels.
 """
 
-from collections.abc import Iterator
+from collections import Counter as Tally
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
@@ -12,6 +13,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from walsync.status import SourceState, Status, TargetState, TargetStatus
+from walsync.target.base import Batch
+from walsync.transaction.change import Transaction
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -59,6 +62,22 @@ class Metrics:
         self.snapshot_rows = self._counter(
             "walsync_snapshot_rows_total", "Rows copied by snapshots.", "target", "table"
         )
+
+    def count_received(self, transactions: Sequence[Transaction], received_bytes: int) -> None:
+        """Count what the reader has handed over; keepalives are no transactions."""
+        self.received_bytes.inc(received_bytes)
+        self.transactions_received.inc(sum(1 for transaction in transactions if transaction.xid))
+
+    def count_batch(self, target: str, batch: Batch, seconds: float) -> None:
+        """Count a batch that has become durable."""
+        self.target_batches.labels(target).inc()
+        self.target_batch_seconds.labels(target).observe(seconds)
+        self.target_transactions.labels(target).inc(len(batch.transactions))
+        kinds: Tally[type] = Tally()
+        for transaction in batch.transactions:
+            kinds.update(map(type, transaction.changes))
+        for kind, changes in kinds.items():
+            self.target_changes.labels(target, kind.__name__.lower()).inc(changes)
 
     def render(self, status: Status) -> bytes:
         """Write everything in Prometheus' text format, with the gauges of this moment."""

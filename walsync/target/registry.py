@@ -1,18 +1,47 @@
 """The kinds of targets: one line each. A new kind is one folder beside this file and one line here."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, TypeAlias
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from walsync.target.base import Target
 from walsync.target.postgres.settings import PostgresSettings
+from walsync.target.postgres.target import PostgresTarget
 from walsync.target.settings import TargetSettings
 
-KINDS: Final[Mapping[str, type[TargetSettings]]] = {
-    "postgres": PostgresSettings,
+_S = TypeVar("_S", bound=TargetSettings)
+_S_contra = TypeVar("_S_contra", bound=TargetSettings, contravariant=True)
+
+
+class Make(Protocol[_S_contra]):
+    """Makes a target of a kind; connects to nothing yet. `collapse` is off where every change is written by itself."""
+
+    def __call__(self, settings: _S_contra, slot: str, *, collapse: bool) -> Target:
+        """Make it for the stream of `slot`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[_S]):
+    """What a kind brings: the keys it knows, and how it is made."""
+
+    settings: type[_S]
+    make: Make[_S]
+
+
+KINDS: Final[Mapping[str, Kind[Any]]] = {
+    "postgres": Kind(PostgresSettings, PostgresTarget),
 }
-"""`type` in the configuration file -> the settings of that kind."""
+"""`type` in the configuration file -> that kind."""
+
+
+def open_target(settings: TargetSettings, *, slot: str, collapse: bool = True) -> Target:
+    """Make the target that `settings` describe."""
+    kind = next(kind for kind in KINDS.values() if isinstance(settings, kind.settings))
+    return kind.make(settings, slot, collapse=collapse)
 
 
 class _ByType:
@@ -20,7 +49,7 @@ class _ByType:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         return core_schema.tagged_union_schema(
-            {kind: handler.generate_schema(settings) for kind, settings in KINDS.items()}, discriminator="type"
+            {name: handler.generate_schema(kind.settings) for name, kind in KINDS.items()}, discriminator="type"
         )
 
 
