@@ -1,0 +1,209 @@
+"""Changes -> what each row comes to: the last state per key, so that a target writes every row of a batch once.
+
+Pure, and shared by all kinds of target. The changes of one call agree on the shape of each table; `segments` cuts a
+batch that way. What a target has to do with the result, in this order, reading base rows before it writes any:
+
+1. empty the truncated tables;
+2. fill every Patch whose base is another key (the row moved) from the base row as it stood before this call;
+3. delete; then write patches and puts. Deletes go first because two keys may differ as text and be equal to the
+   target (1.0 and 1.00): the delete of one must not remove the row put under the other.
+
+It does not decide how rows are written, and it refuses what no sound stream contains.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeAlias
+
+from walsync.errors import TargetRefused
+from walsync.relation import Relation
+from walsync.row import UNCHANGED, Value, read_tuple
+from walsync.transaction import change as of_source
+from walsync.transaction.change import Change, Transaction
+
+Key: TypeAlias = tuple[bytes, ...]
+"""The text of the key columns, in the order of the key indexes."""
+
+KeyIndexes: TypeAlias = Callable[[Relation], tuple[int, ...]]
+"""Where a relation's key columns stand among its columns; only asked for relations that have a key."""
+
+SEGMENT_CHANGES: Final = 50_000
+"""Bounds the memory of one call; measured: larger segments are no faster on Postgres."""
+
+_NEW_SNAPSHOT: Final = "the target has lost rows or the stream is damaged: take a new snapshot of this table"
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """No row has this key."""
+
+
+class Put(NamedTuple):
+    """The whole row: it replaces whatever the target has under this key, and never merges with it."""
+
+    values: Sequence[Value]
+
+
+class Patch(NamedTuple):
+    """A row whose UNCHANGED values stand in the target's row `base`, as that row was before this call."""
+
+    values: Sequence[Value]
+    base: Key
+
+
+LastState: TypeAlias = Delete | Put | Patch
+
+_DELETE: Final = Delete()
+
+
+@dataclass(slots=True)
+class TableRows:
+    """What the rows of one table come to; `truncated` means that nothing else is left of the table."""
+
+    relation: Relation
+    truncated: bool = False
+    rows: dict[Key, LastState] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Collapsed:
+    """What a sequence of changes comes to, by relid in order of first appearance."""
+
+    tables: dict[int, TableRows] = field(default_factory=dict)
+    restart_identity: bool = False
+
+    @property
+    def truncated(self) -> list[Relation]:
+        """The tables to empty first."""
+        return [table.relation for table in self.tables.values() if table.truncated]
+
+
+def segments(transactions: Iterable[Transaction], limit: int = SEGMENT_CHANGES) -> Iterator[list[Change]]:
+    """Cut the changes of whole transactions where a table's shape changes, and after `limit` changes."""
+    segment: list[Change] = []
+    shapes: dict[int, Relation] = {}
+    for transaction in transactions:
+        for change in transaction.changes:
+            relations = relations_of(change)
+            if len(segment) >= limit or any(shapes.get(each.relid, each) != each for each in relations):
+                yield segment
+                segment, shapes = [], {}
+            shapes.update((each.relid, each) for each in relations)
+            segment.append(change)
+    if segment:
+        yield segment
+
+
+def relations_of(change: Change) -> tuple[Relation, ...]:
+    """Tell which tables a change touches."""
+    return change.relations if isinstance(change, of_source.Truncate) else (change.relation,)
+
+
+def collapse(changes: Iterable[Change], key_indexes: KeyIndexes) -> Collapsed:
+    """Reduce changes to the last state per key; TargetRefused for what a sound stream never contains."""
+    collapsed = Collapsed()
+    indexes: dict[int, tuple[int, ...]] = {}
+    for change in changes:
+        if isinstance(change, of_source.Truncate):
+            _truncate(collapsed, change)
+            continue
+        relation = change.relation
+        table = collapsed.tables.get(relation.relid)
+        if table is None:
+            table = collapsed.tables[relation.relid] = TableRows(relation)
+        if relation.relid not in indexes:
+            indexes[relation.relid] = key_indexes(relation)
+        match change:
+            case of_source.Insert():
+                _insert(table, indexes[relation.relid], change)
+            case of_source.Update():
+                _update(table, indexes[relation.relid], change)
+            case of_source.Delete():
+                table.rows[read_key(relation, indexes[relation.relid], read_tuple(change.old))] = _DELETE
+    return collapsed
+
+
+def read_key(relation: Relation, indexes: tuple[int, ...], values: Sequence[Value]) -> Key:
+    """Pick a row's key; every part of it is there, or the stream cannot be believed."""
+    key: list[bytes] = []
+    for index in indexes:
+        value = values[index]
+        if value is None or value is UNCHANGED:
+            column = relation.columns[index].name
+            raise TargetRefused(
+                "WS4306",
+                f"{relation.qualified_name}: a row came without a value in key column {column}",
+                hint="compare the table's replica identity with its key, then restart",
+            )
+        key.append(value)
+    return tuple(key)
+
+
+def require_whole(relation: Relation, values: Sequence[Value]) -> None:
+    """Refuse a new row with a hole: an UPDATE that made it enter a row filter does not send unchanged TOAST values."""
+    if UNCHANGED in values:
+        column = relation.columns[values.index(UNCHANGED)].name
+        raise TargetRefused(
+            "WS4303",
+            f"{relation.qualified_name}: a new row came without its value of {column}",
+            hint=f"on the source: ALTER TABLE {relation.qualified_name} REPLICA IDENTITY FULL; then a new snapshot",
+        )
+
+
+def describe_key(relation: Relation, indexes: tuple[int, ...], key: Key) -> str:
+    """Name a row in a message by its key: ``public.users (id=7)``, each value cut at a length people can read."""
+    parts = (
+        f"{relation.columns[index].name}={value[:100].decode(errors='replace')}"
+        for index, value in zip(indexes, key, strict=True)
+    )
+    return f"{relation.qualified_name} ({', '.join(parts)})"
+
+
+def missing_row(relation: Relation, indexes: tuple[int, ...], key: Key) -> TargetRefused:
+    """Say that an UPDATE left columns out, and the target has no row that they could be taken from."""
+    return TargetRefused(
+        "WS4301",
+        f"{describe_key(relation, indexes, key)}: an update needs this row and the target does not have it",
+        hint=_NEW_SNAPSHOT,
+    )
+
+
+def _truncate(collapsed: Collapsed, change: of_source.Truncate) -> None:
+    for relation in change.relations:
+        collapsed.tables[relation.relid] = TableRows(relation, truncated=True)
+    collapsed.restart_identity = collapsed.restart_identity or change.restart_identity
+
+
+def _insert(table: TableRows, indexes: tuple[int, ...], change: of_source.Insert) -> None:
+    values = read_tuple(change.new)
+    require_whole(table.relation, values)
+    table.rows[read_key(table.relation, indexes, values)] = Put(values)
+
+
+def _update(table: TableRows, indexes: tuple[int, ...], change: of_source.Update) -> None:
+    values = read_tuple(change.new)
+    key = read_key(table.relation, indexes, values)
+    old_key = key if change.old is None else read_key(table.relation, indexes, read_tuple(change.old))
+    state: LastState = Put(values) if UNCHANGED not in values else _fill(table, indexes, values, old_key)
+    if key != old_key:
+        table.rows[old_key] = _DELETE
+    table.rows[key] = state
+
+
+def _fill(table: TableRows, indexes: tuple[int, ...], values: Sequence[Value], old_key: Key) -> LastState:
+    """Take what an UPDATE left out from the row's pending state, else leave it to the base row."""
+    pending = table.rows.get(old_key)
+    match pending:
+        case None if not table.truncated:
+            return Patch(values, old_key)
+        case None | Delete():
+            raise missing_row(table.relation, indexes, old_key)
+        case Put():
+            return Put(_overlay(values, pending.values))
+        case Patch():
+            merged = _overlay(values, pending.values)
+            return Patch(merged, pending.base) if UNCHANGED in merged else Put(merged)
+
+
+def _overlay(values: Sequence[Value], below: Sequence[Value]) -> Sequence[Value]:
+    return [under if value is UNCHANGED else value for value, under in zip(values, below, strict=True)]
