@@ -1,0 +1,52 @@
+"""Carries COPY text from an async iterator on the event loop to psycopg2, which reads a file in a thread."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+
+
+class CopyReader:
+    """What ``copy_expert`` reads from: one chunk per call, with the next one fetched meanwhile, so two in memory.
+
+    psycopg2 swallows what `read` raises; `failure` keeps it.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self.failure: BaseException | None = None
+        self._chunks = chunks
+        self._loop = loop
+        self._stopped = False
+        self._pending: Future[bytes] | None = None
+
+    def read(self, _size: int = -1) -> bytes:
+        """Give the next chunk, whatever its size; empty at the end."""
+        try:
+            chunk = (self._pending or self._fetch()).result()
+            self._pending = self._fetch() if chunk else None
+        except BaseException as error:
+            self.failure = error
+            raise
+        return chunk
+
+    def readline(self, size: int = -1) -> bytes:
+        """Be a file for the types; psycopg2 never calls it."""
+        return self.read(size)
+
+    def stop(self) -> None:
+        """Make a waiting `read` raise; from the event loop."""
+        self._stopped = True
+        if self._pending is not None:
+            self._pending.cancel()
+
+    def _fetch(self) -> "Future[bytes]":
+        self._pending = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+        if self._stopped:
+            self._pending.cancel()
+        return self._pending
+
+    async def _next(self) -> bytes:
+        # An empty chunk in the middle would read as the end.
+        async for chunk in self._chunks:
+            if chunk:
+                return chunk
+        return b""

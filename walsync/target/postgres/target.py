@@ -1,0 +1,172 @@
+"""The Postgres target: keeps the promise of `walsync.target.base.Target` with one transaction per call."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from uuid import UUID
+
+import psycopg2
+
+from walsync.errors import TargetRefused
+from walsync.identifier import quote
+from walsync.lsn import LSN
+from walsync.source.table import Table
+from walsync.target.base import Batch, Checkpoint, TableState, Writer
+from walsync.target.postgres.apply import write_changes
+from walsync.target.postgres.checkpoint import CheckpointStore
+from walsync.target.postgres.client import Client, Session, require_writer
+from walsync.target.postgres.copy_text import CopyReader
+from walsync.target.postgres.plan import Plans
+from walsync.target.postgres.schema import Finding, compare, prepare
+from walsync.target.postgres.settings import PostgresSettings
+
+
+class PostgresTarget:
+    """Another Postgres database.
+
+    Durable when a call returns: the session pins synchronous_commit = on, so a COMMIT that has returned is on the
+    target's disk. With `collapse` off every change is written by itself, in order, so that triggers of the target
+    see what happened on the source.
+    """
+
+    kind = "postgres"
+
+    def __init__(self, settings: PostgresSettings, slot: str, *, collapse: bool = True) -> None:
+        self.name = settings.name
+        self.replica_role: bool | None = None
+        self._slot = slot
+        self._collapse = collapse
+        self._client = Client(settings.dsn.get_secret_value(), f"target {settings.name}")
+        self._client.application_name = f"walsync {slot}"
+        self._store = CheckpointStore(slot, settings.name)
+        self._plans = Plans({}, replica_role=False)
+
+    async def read_checkpoint(self) -> Checkpoint | None:
+        """Look, and change nothing."""
+
+        def work(session: Session) -> Checkpoint | None:
+            self._note(session)
+            with session.connection.cursor() as cursor:
+                return self._store.read(cursor)
+
+        return await self._client.run(work)
+
+    async def register(self, target_id: UUID, writer: Writer, lsn: LSN) -> None:
+        """Store the first checkpoint, or start again under the same id; the writer holds the target from here on."""
+
+        def work(session: Session) -> None:
+            with session.connection.cursor() as cursor:
+                self._store.register(cursor, target_id, writer, lsn)
+                self._take(session, writer)
+
+        await self._client.run(work)
+
+    async def claim(self, writer: Writer) -> Checkpoint:
+        """Make `writer` the only one; TargetRefused WS4002 where the checkpoint is missing."""
+
+        def work(session: Session) -> Checkpoint:
+            with session.connection.cursor() as cursor:
+                checkpoint = self._store.claim(cursor, writer)
+                self._take(session, writer)
+                return checkpoint
+
+        return await self._client.run(work)
+
+    async def prepare(self, tables: Sequence[Table]) -> None:
+        """Create the tables that are absent and compare the others."""
+
+        def work(session: Session) -> Plans:
+            writer = require_writer(session)
+            with session.connection.cursor() as cursor:
+                self._store.fence(cursor, writer)
+                return Plans(prepare(cursor, tables), replica_role=session.replica_role)
+
+        self._plans = await self._client.run(work)
+
+    async def compare(self, tables: Sequence[Table]) -> list[Finding]:
+        """Find what would keep rows from fitting, and change nothing; for ``walsync check``."""
+
+        def work(session: Session) -> list[Finding]:
+            self._note(session)
+            with session.connection.cursor() as cursor:
+                return compare(cursor, tables)
+
+        return await self._client.run(work)
+
+    async def table_states(self) -> Mapping[str, TableState]:
+        """Tell the tables whose copy is complete."""
+
+        def work(session: Session) -> Mapping[str, TableState]:
+            with session.connection.cursor() as cursor:
+                return self._store.table_states(cursor)
+
+        return await self._client.run(work)
+
+    async def copy(self, table: Table, state: TableState, chunks: AsyncIterator[bytes]) -> int:
+        """Replace the table by a snapshot, in one transaction."""
+        reader = CopyReader(chunks, asyncio.get_running_loop())
+
+        def work(session: Session) -> int:
+            return self._copy(session, table, state, reader)
+
+        try:
+            return await self._client.run(work)
+        finally:
+            reader.stop()
+
+    async def write(self, batch: Batch) -> None:
+        """Take all changes and the checkpoint, or nothing: one transaction, whose first statement is the fence."""
+
+        def work(session: Session) -> None:
+            writer = require_writer(session)
+            with session.connection.cursor() as cursor:
+                self._store.advance(cursor, writer, batch.previous, batch.position)
+            write_changes(session, batch.transactions, self._plans, set_based=self._collapse)
+
+        await self._client.run(work)
+
+    async def forget(self) -> None:
+        """Remove this target's checkpoint and table states; the rows stay."""
+
+        def work(session: Session) -> None:
+            with session.connection.cursor() as cursor:
+                self._store.forget(cursor)
+            session.writer = None
+
+        await self._client.run(work)
+
+    async def close(self) -> None:
+        """Give the connection back; no call follows."""
+        await self._client.close()
+
+    def _copy(self, session: Session, table: Table, state: TableState, reader: CopyReader) -> int:
+        writer = require_writer(session)
+        target = self._plans.table(table)
+        name = quote(table.schema, table.name)
+        columns = ", ".join(map(quote, table.published))
+        with session.connection.cursor() as cursor:
+            self._store.fence(cursor, writer)
+            empty = f"TRUNCATE {name}" if target.referenced_by <= {target.oid} else f"DELETE FROM {name}"
+            cursor.execute(empty)
+            try:
+                cursor.copy_expert(f"COPY {name} ({columns}) FROM STDIN", reader)
+            except psycopg2.Error:
+                if reader.failure is not None:
+                    raise reader.failure from None
+                raise
+            rows = cursor.rowcount
+            self._store.store_table_state(cursor, table, state)
+        return rows
+
+    def _take(self, session: Session, writer: Writer) -> None:
+        if writer.slot != self._slot:
+            raise TargetRefused("WS4006", f"target {self.name}: made for slot {self._slot}, not {writer.slot}")
+        self._note(session)
+        session.writer = writer
+        self._client.application_name = f"walsync {writer.slot} epoch {writer.epoch}"
+        with session.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_catalog.set_config('application_name', %s, false)", (self._client.application_name,)
+            )
+
+    def _note(self, session: Session) -> None:
+        self.replica_role = session.replica_role
