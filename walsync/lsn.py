@@ -40,3 +40,7 @@ class LSN(int):
 
     def __format__(self, spec: str) -> str:
         return format(str(self), spec)
+
+
+ZERO: Final = LSN(0)
+"""No position yet: the server's own "invalid"."""

@@ -54,11 +54,12 @@ def connect(
     """Open a session with the output settings pinned and `settings` on top; raises psycopg2.Error."""
     opened = psycopg2.connect(complete_dsn(dsn, application_name))
     try:
+        opened.autocommit = True
         pin_settings(opened, settings or {})
+        opened.autocommit = autocommit
     except BaseException:
         opened.close()
         raise
-    opened.autocommit = autocommit
     return opened
 
 
@@ -72,7 +73,8 @@ def complete_dsn(dsn: str, application_name: str) -> str:
 def pin_settings(opened: Connection, settings: Mapping[str, str]) -> None:
     """Set the output settings and `settings` for the whole session, in one round trip.
 
-    SET instead of startup options: a pooler in front of a target refuses the latter.
+    SET instead of startup options: a pooler in front of a target refuses the latter. The session is in autocommit mode,
+    as every replication session is: set inside a transaction, they would end with its rollback.
     """
     wanted = {**OUTPUT_SETTINGS, **TIMEOUTS_OFF, **settings}
     if opened.server_version >= _TRANSACTION_TIMEOUT_SINCE:
@@ -80,8 +82,6 @@ def pin_settings(opened: Connection, settings: Mapping[str, str]) -> None:
     calls = ", ".join(["pg_catalog.set_config(%s, %s, false)"] * len(wanted))
     with opened.cursor() as cursor:
         cursor.execute(f"SELECT {calls}", [part for pair in wanted.items() for part in pair])
-    if not opened.autocommit:
-        opened.commit()
 
 
 def mask(dsn: str) -> str:

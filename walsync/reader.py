@@ -6,7 +6,6 @@ It answers the server on time whatever the targets do: while the backlog is full
 import threading
 from collections.abc import Callable, Sequence
 
-from walsync.errors import WalsyncError
 from walsync.lsn import LSN
 from walsync.pgoutput.decoder import Decoder
 from walsync.source.stream import Frame, Keepalive, Stream
@@ -15,28 +14,26 @@ from walsync.transaction.change import Transaction
 
 
 class Reader:
-    """One stream, read until it breaks or `stop` is called. `deliver` and `ended` are called in the reader's thread."""
+    """One stream, read until it breaks or `stop` is called. `deliver` is called in the reader's thread."""
 
-    def __init__(
-        self,
-        stream: Stream,
-        deliver: Callable[[Sequence[Transaction], int], None],
-        ended: Callable[[WalsyncError | None], None],
-    ) -> None:
+    def __init__(self, stream: Stream, deliver: Callable[[Sequence[Transaction], int], None]) -> None:
         self._stream = stream
         self._deliver = deliver
-        self._ended = ended
         self._room = threading.Event()
         self._room.set()
         self._stopping = False
         self._decoder = Decoder()
         self._assembler = Assembler()
-        # A daemon: a broken loop must not keep the process alive for a stream that nobody reads.
-        self._thread = threading.Thread(target=self._run, name="walsync-reader", daemon=True)
 
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
+    def run(self) -> None:
+        """Read until `stop`, then send a last status update; raises SourceUnavailable when the stream breaks."""
+        try:
+            while not self._stopping:
+                if self._room.wait(self._stream.send_status_when_due()):
+                    self._take(self._stream.read())
+            self._stream.send_status()
+        finally:
+            self._stream.close()
 
     def hold(self) -> None:
         """Stop reading, because the backlog is full; the server is still answered."""
@@ -51,25 +48,10 @@ class Reader:
         self._stream.confirm(lsn)
 
     def stop(self) -> None:
-        """End the thread after a last status update, and close the stream."""
+        """Let `run` return soon."""
         self._stopping = True
         self._room.set()
-        if self._thread.is_alive():
-            self._stream.wake()
-            self._thread.join()
-
-    def _run(self) -> None:
-        failure: WalsyncError | None = None
-        try:
-            while not self._stopping:
-                if self._room.wait(self._stream.send_status_when_due()):
-                    self._take(self._stream.read())
-            self._stream.send_status()
-        except WalsyncError as error:
-            failure = error
-        finally:
-            self._stream.close()
-        self._ended(failure)
+        self._stream.wake()
 
     def _take(self, frames: Sequence[Frame]) -> None:
         transactions: list[Transaction] = []

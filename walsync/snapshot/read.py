@@ -1,7 +1,7 @@
 """Reads tables under an exported snapshot as COPY text, in chunks of whole lines, no faster than they are taken."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
@@ -10,7 +10,6 @@ import psycopg2
 
 from walsync.identifier import quote
 from walsync.postgres import Connection, connect
-from walsync.snapshot.export import ExportedSnapshot
 from walsync.source.session import source_error
 from walsync.source.table import Table
 
@@ -21,7 +20,7 @@ _CHUNKS_AHEAD: Final = 8
 class SnapshotReader:
     """One session inside the snapshot's transaction; reads one table after the other."""
 
-    def __init__(self, dsn: str, snapshot: ExportedSnapshot, application_name: str) -> None:
+    def __init__(self, dsn: str, snapshot: str, application_name: str) -> None:
         self._dsn = dsn
         self._snapshot = snapshot
         self._application_name = application_name
@@ -37,7 +36,7 @@ class SnapshotReader:
         if self._session is not None:
             await asyncio.to_thread(self._session.close)
 
-    async def read(self, table: Table) -> AsyncIterator[bytes]:
+    async def read(self, table: Table) -> AsyncGenerator[bytes, None]:
         """Yield the table's rows; raises SourceUnavailable when the session breaks: start the table again."""
         if self._session is None:
             raise RuntimeError("SnapshotReader is used as `async with`")
@@ -65,7 +64,7 @@ class SnapshotReader:
             )
             with session.cursor() as cursor:
                 cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                cursor.execute("SET TRANSACTION SNAPSHOT %s", (self._snapshot.name,))
+                cursor.execute("SET TRANSACTION SNAPSHOT %s", (self._snapshot,))
         except psycopg2.Error as error:
             raise source_error(error) from error
         return session

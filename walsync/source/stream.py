@@ -3,9 +3,10 @@
 It does not decode, and it confirms nothing but what `confirm` was told.
 """
 
-import os
+import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from struct import Struct
 from typing import Final, NamedTuple, Self, TypeAlias
 
@@ -64,7 +65,8 @@ class Stream:
         self._connection = connection
         self._copy = CopyBoth(connection)
         self._confirmed = confirmed
-        self._wake_reader, self._wake_writer = os.pipe()
+        # Sockets, not a pipe: a late `wake` meets a closed object, never a descriptor that is somebody else's by now.
+        self._woken, self._waker = socket.socketpair()
         self._status_due = 0.0
         self._asked_at: float | None = None
 
@@ -102,7 +104,8 @@ class Stream:
 
     def wake(self) -> None:
         """Make a waiting `read` return."""
-        os.write(self._wake_writer, b"\0")
+        with suppress(OSError):
+            self._waker.send(b"\0")
 
     def read(self) -> Sequence[Frame]:
         """Return the frames that have arrived, after waiting for the first until the next status update is due."""
@@ -110,7 +113,7 @@ class Stream:
         frames = self._arrived()
         if frames:
             return frames
-        if self._copy.wait(max(0.0, self._status_due - time.monotonic()), self._wake_reader):
+        if self._copy.wait(max(0.0, self._status_due - time.monotonic()), self._woken.fileno()):
             self._copy.receive()
             return self._arrived()
         self._refuse_silence()
@@ -134,8 +137,8 @@ class Stream:
     def close(self) -> None:
         """End the session; the slot is free when the server has noticed."""
         self._connection.close()
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
+        self._woken.close()
+        self._waker.close()
 
     def _arrived(self) -> list[Frame]:
         frames: list[Frame] = []

@@ -1,0 +1,306 @@
+"""One target's task: claim it, give it the snapshot it lacks, then write batches from the backlog, for ever.
+
+An unavailable target is tried again with backoff; a refusing one stops, and only it. Nothing here knows what kind of
+database the target is.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from walsync.backlog.backlog import Backlog, Limits
+from walsync.backlog.settings import BatchSettings
+from walsync.checkpoint.acknowledgement import Acknowledgement
+from walsync.checkpoint.gap_guard import Register, decide
+from walsync.checkpoint.registry import Registration
+from walsync.errors import SourceUnavailable, TargetRefused, TargetUnavailable, WalsyncError
+from walsync.logs import Logger
+from walsync.lsn import LSN, ZERO
+from walsync.metrics import Metrics
+from walsync.source.table import Table
+from walsync.status import TargetState
+from walsync.target.base import Batch, Checkpoint, TableState, Target, Writer
+from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
+from walsync.upstream import Prepared, Upstream
+
+_BATCH_CHANGES: Final = 20_000
+_BATCH_BYTES: Final = 16 * 1024**2
+_UNLIMITED: Final = 2**63
+_BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=15)
+
+log: Logger = structlog.get_logger()
+
+
+class Rewind(SourceUnavailable):
+    """A target stands below what the backlog still holds: the stream has to begin again, further back."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """What a delivery needs of the steps before it."""
+
+    upstream: Upstream
+    prepared: Prepared
+    writer: Writer
+    publication: str
+    backlog: Backlog
+    acknowledgement: Acknowledgement
+    batch: BatchSettings
+    metrics: Metrics
+    moved: Callable[[], None]
+    """Called when the target has taken something: the backlog may have room, the confirmed LSN may have moved."""
+
+
+@dataclass
+class Progress:
+    """What /status and /metrics tell of a target; `checkpoint` is durable, `position` includes what was empty."""
+
+    state: TargetState = TargetState.STARTING
+    checkpoint: LSN = ZERO
+    position: LSN = ZERO
+    error: WalsyncError | None = None
+    progressed_at: float = 0.0
+    synced: dict[str, LSN] = field(default_factory=dict)
+    copied_rows: dict[str, int] = field(default_factory=dict)
+    copying: str | None = None
+
+
+class Delivery:
+    """Follows the backlog for one target until it is drained, stopped or cancelled."""
+
+    def __init__(self, target: Target, registration: Registration | None, path: Path) -> None:
+        self.name = target.name
+        self.kind = target.kind
+        self.progress = Progress()
+        self._target = target
+        self._registration = registration
+        self._path = path
+        self._arrived = asyncio.Event()
+        self._draining = False
+        self._written_at = time.monotonic()
+        self._advanced = False
+        self._goal = ZERO
+        self._synced_by_relid: dict[int, LSN] = {}
+        self._log = log.bind(target=target.name)
+        transactions = path.batch.transactions or _UNLIMITED
+        self._limits = Limits(transactions, _BATCH_CHANGES, _BATCH_BYTES)
+        path.acknowledgement.join(self.name, registration.durable if registration else path.acknowledgement.confirmed)
+        path.backlog.attach(self.name, path.backlog.start)
+
+    def notify(self) -> None:
+        """Say that the backlog has more, or that it is time to drain."""
+        self._arrived.set()
+
+    def drain(self) -> None:
+        """Finish what the backlog holds, store the checkpoint, and return from `run`."""
+        self._draining = True
+        self.notify()
+
+    async def run(self) -> None:
+        """Deliver; returns when drained or stopped. Fenced and Rewind pass through to the pipeline."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((TargetUnavailable, SourceUnavailable)) & _unless_rewind,
+            wait=self._backoff,
+            before_sleep=self._note_unavailable,
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    await self._follow()
+        except TargetRefused as error:
+            self._stop(error)
+        finally:
+            with suppress(TargetUnavailable):
+                await self._target.close()
+
+    async def _follow(self) -> None:
+        await self._open()
+        while True:
+            if self._path.backlog.has_more(self.name):
+                await self._deliver()
+            elif self._draining:
+                await self._store_checkpoint()
+                return
+            else:
+                await self._wait()
+
+    async def _open(self) -> None:
+        checkpoint = await self._claim()
+        tables = self._path.prepared.tables
+        await self._target.prepare(tables)
+        states = dict(await self._target.table_states())
+        lacking = [table for table in tables if not self._is_synced(table, states.get(table.qualified_name))]
+        if lacking:
+            for table in lacking:
+                self.progress.synced.pop(table.qualified_name, None)
+            await self._copy(lacking)
+            states = dict(await self._target.table_states())
+        self.progress.synced = {table.qualified_name: states[table.qualified_name].synced_lsn for table in tables}
+        self._synced_by_relid = {table.relid: states[table.qualified_name].synced_lsn for table in tables}
+        # Every table contains what committed below the earliest snapshot: so does the target.
+        position = max(checkpoint.lsn, min(self._synced_by_relid.values()))
+        if not self._path.backlog.attach(self.name, position):
+            raise Rewind("WS5010", f"target {self.name} stands at {position}: the stream begins again from there")
+        self.progress.checkpoint, self.progress.position = checkpoint.lsn, position
+        self._path.acknowledgement.acknowledge(self.name, checkpoint.lsn)
+        self._enter(TargetState.STREAMING if position >= self._goal else TargetState.CATCHING_UP)
+        if position > checkpoint.lsn:
+            await self._store_checkpoint()
+
+    async def _claim(self) -> Checkpoint:
+        path = self._path
+        found = await self._target.read_checkpoint()
+        source = await path.upstream.position(path.prepared, path.acknowledgement.confirmed)
+        if isinstance(decide(self.name, self._registration, found, source), Register):
+            if self._registration is None:
+                self._registration = await path.upstream.register(self.name, self.kind, source.confirmed_flush)
+            await self._target.register(self._registration.id, path.writer, source.confirmed_flush)
+        checkpoint = await self._target.claim(path.writer)
+        # Whoever had the target before may have moved it between the first look and the claim.
+        source = await path.upstream.position(path.prepared, path.acknowledgement.confirmed)
+        decide(self.name, self._registration, checkpoint, source)
+        self._goal = source.wal_end
+        await path.upstream.complete_registration(self.name)
+        return checkpoint
+
+    def _is_synced(self, table: Table, state: TableState | None) -> bool:
+        return (
+            state is not None
+            and state.relid == table.relid
+            and state.publication == self._path.publication
+            and state.definition == table.definition
+        )
+
+    async def _copy(self, tables: Sequence[Table]) -> None:
+        self._enter(TargetState.SNAPSHOT)
+        async with self._path.upstream.snapshot() as (lsn, reader):
+            for table in tables:
+                self.progress.copying = table.qualified_name
+                state = TableState(table.relid, self._path.publication, table.definition, lsn)
+                async with aclosing(reader.read(table)) as chunks:
+                    rows = await self._target.copy(table, state, chunks)
+                self.progress.copying = None
+                self.progress.copied_rows[table.qualified_name] = rows
+                self.progress.synced[table.qualified_name] = lsn
+                self._made_progress()
+                self._path.metrics.snapshot_rows.labels(target=self.name, table=table.qualified_name).inc(rows)
+                self._log.info("table_copied", table=table.qualified_name, rows=rows, lsn=str(lsn))
+
+    async def _deliver(self) -> None:
+        taken = self._path.backlog.take(self.name, self._limits)
+        wanted = [kept for entry in taken if (kept := self._keep(entry)) is not None]
+        position = max(self.progress.position, taken[-1].end_lsn)
+        if wanted:
+            await self._write(Batch(self.progress.checkpoint, position, wanted))
+        else:
+            self.progress.position = position
+            if self._checkpoint_is_due():
+                await self._store_checkpoint()
+        self._path.backlog.advance(self.name)
+        self._path.moved()
+        if position >= self._goal:
+            self._enter(TargetState.STREAMING)
+
+    def _keep(self, entry: Transaction) -> Transaction | None:
+        """Return the entry's part that this target lacks; None when it has it all."""
+        if not entry.changes or entry.commit_lsn < self.progress.position:
+            return None
+        lsn = entry.commit_lsn
+        synced = self._synced_by_relid
+        changes = tuple(kept for change in entry.changes if (kept := _keep_change(change, synced, lsn)) is not None)
+        if not changes:
+            return None
+        return entry if len(changes) == len(entry.changes) else entry._replace(changes=changes)
+
+    async def _write(self, batch: Batch) -> None:
+        started = time.monotonic()
+        await self._target.write(batch)
+        self.progress.checkpoint = self.progress.position = batch.position
+        self._path.acknowledgement.acknowledge(self.name, batch.position)
+        self._written_at = time.monotonic()
+        self._count(batch, self._written_at - started)
+        self._made_progress()
+
+    def _count(self, batch: Batch, seconds: float) -> None:
+        metrics = self._path.metrics
+        metrics.target_batches.labels(target=self.name).inc()
+        metrics.target_batch_seconds.labels(target=self.name).observe(seconds)
+        metrics.target_transactions.labels(target=self.name).inc(len(batch.transactions))
+        kinds = Counter(type(change) for transaction in batch.transactions for change in transaction.changes)
+        for kind, changes in kinds.items():
+            metrics.target_changes.labels(target=self.name, kind=kind.__name__.lower()).inc(changes)
+
+    async def _store_checkpoint(self) -> None:
+        if self.progress.position > self.progress.checkpoint:
+            await self._write(Batch(self.progress.checkpoint, self.progress.position, ()))
+            self._path.moved()
+
+    def _checkpoint_is_due(self) -> bool:
+        batch, progress = self._path.batch, self.progress
+        return (
+            time.monotonic() - self._written_at >= batch.idle_checkpoint_seconds
+            or progress.position - progress.checkpoint >= batch.idle_checkpoint_bytes
+        )
+
+    async def _wait(self) -> None:
+        # Keepalives arrive every second while the source is there: they bring the idle checkpoint about.
+        self._arrived.clear()
+        await self._arrived.wait()
+
+    def _made_progress(self) -> None:
+        self._advanced = True
+        self.progress.progressed_at = time.time()
+        self.progress.error = None
+
+    def _enter(self, state: TargetState) -> None:
+        if self.progress.state is not state:
+            self._log.info("target_state", state=state.value, was=self.progress.state.value)
+            self.progress.state = state
+
+    def _note_unavailable(self, retry: RetryCallState) -> None:
+        error = retry.outcome.exception() if retry.outcome else None
+        if isinstance(error, WalsyncError):
+            self.progress.error = error
+            self._path.metrics.target_errors.labels(target=self.name, code=error.code).inc()
+            self._log.warning("target_unavailable", code=error.code, error=error.message, attempt=retry.attempt_number)
+        self._path.metrics.target_retries.labels(target=self.name).inc()
+        self._enter(TargetState.RETRYING)
+
+    def _backoff(self, retry: RetryCallState) -> float:
+        if self._advanced:  # it worked in between: this outage is a new one
+            retry.attempt_number = 1
+            self._advanced = False
+        return _BACKOFF(retry)
+
+    def _stop(self, error: TargetRefused) -> None:
+        self.progress.error = error
+        self._path.metrics.target_errors.labels(target=self.name, code=error.code).inc()
+        self._log.error("target_stopped", code=error.code, error=error.message, hint=error.hint)
+        self._enter(TargetState.STOPPED)
+        # Its acknowledgement stays where it is and keeps the WAL; the memory is for those who go on.
+        self._path.backlog.detach(self.name)
+        self._path.moved()
+
+
+def _unless_rewind(retry: RetryCallState) -> bool:
+    error = retry.outcome.exception() if retry.outcome else None
+    return not isinstance(error, Rewind)
+
+
+def _keep_change(change: Change, synced: dict[int, LSN], commit_lsn: LSN) -> Change | None:
+    """Return the change if the table is the target's and its snapshot does not contain it."""
+    match change:
+        case Insert() | Update() | Delete():
+            since = synced.get(change.relation.relid)
+            return change if since is not None and commit_lsn >= since else None
+        case Truncate():
+            relations = tuple(r for r in change.relations if commit_lsn >= synced.get(r.relid, commit_lsn + 1))
+            return change._replace(relations=relations) if relations else None

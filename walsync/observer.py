@@ -1,0 +1,144 @@
+"""What the running pipeline tells: the status of this moment, and whether it makes progress."""
+
+import time
+from typing import Final
+
+from walsync.delivery import Delivery
+from walsync.errors import SourceUnavailable, WalsyncError
+from walsync.lsn import LSN
+from walsync.pipeline import Pipeline, Session
+from walsync.source.slot import Slot
+from walsync.source.stream import SlotActive
+from walsync.status import (
+    BacklogStatus,
+    BlockedBy,
+    LastError,
+    SourceState,
+    SourceStatus,
+    Status,
+    TableProgress,
+    TableStatus,
+    TargetState,
+    TargetStatus,
+)
+
+_SILENT_SECONDS: Final = 90.0
+"""The source answers every second; the stream itself gives up after 60 s and opens again."""
+
+_STUCK_SECONDS: Final = 900.0
+"""A target that streams, has work and has finished nothing for so long hangs; a large transaction may take minutes."""
+
+_EPOCH_2000: Final = 946_684_800
+_MICROSECONDS: Final = 1_000_000
+
+
+class Observer:
+    """Looks at one pipeline; asks the source for its slot, and answers from memory where that fails."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    async def status(self) -> Status:
+        """Return the status of this moment."""
+        slot, wal_end = await self._ask_source()
+        session = self._pipeline.session
+        if session is None:
+            targets = tuple(
+                TargetStatus(settings.name, settings.type, TargetState.STARTING)
+                for settings in self._pipeline.config.targets
+            )
+            return Status(self._source(None, slot, wal_end), targets)
+        wal_end = max(wal_end or session.backlog.end, session.backlog.end)
+        return Status(
+            self._source(session, slot, wal_end),
+            tuple(_target(delivery, session, wal_end) for delivery in session.deliveries.values()),
+            BacklogStatus(session.backlog.size_bytes, len(session.backlog)),
+        )
+
+    def health(self) -> list[str]:
+        """Return why this instance makes no progress though it could; empty when it is well."""
+        session = self._pipeline.session
+        if session is None:
+            return []  # it waits for the source or the slot, and says so in /status: a restart would change nothing
+        reasons = []
+        silent = time.monotonic() - self._pipeline.received_at
+        if session.reader is not None and not session.backlog.is_full and silent > _SILENT_SECONDS:
+            reasons.append(f"nothing received from the source for {silent:.0f} s")
+        states = [delivery.progress.state for delivery in session.deliveries.values()]
+        if all(state is TargetState.STOPPED for state in states):
+            reasons.append("every target has stopped")
+        for delivery in session.deliveries.values():
+            progress = delivery.progress
+            working = progress.state in {TargetState.STREAMING, TargetState.CATCHING_UP}
+            idle = time.time() - progress.progressed_at
+            if working and session.backlog.next_commit_time(delivery.name) is not None and idle > _STUCK_SECONDS:
+                reasons.append(f"target {delivery.name} has taken nothing for {idle:.0f} s")
+        return reasons
+
+    async def _ask_source(self) -> tuple[Slot | None, LSN | None]:
+        try:
+            return await self._pipeline.upstream.slot(), await self._pipeline.upstream.wal_end()
+        except WalsyncError:
+            return None, None
+
+    def _source(self, session: Session | None, slot: Slot | None, wal_end: LSN | None) -> SourceStatus:
+        pipeline = self._pipeline
+        error = pipeline.source_error
+        blocker = pipeline.upstream.blocker
+        blocked_by = None
+        state = SourceState.STARTING if session is None else SourceState.STREAMING
+        if isinstance(error, SlotActive):
+            state = SourceState.WAITING_FOR_SLOT
+            if slot is not None and slot.active_pid is not None:
+                blocked_by = BlockedBy(slot.active_pid, 0.0)
+        elif isinstance(error, SourceUnavailable):
+            state = SourceState.RETRYING
+        elif blocker is not None:
+            state = SourceState.WAITING_FOR_TRANSACTIONS
+            blocked_by = BlockedBy(blocker.pid, blocker.seconds, blocker.application_name)
+        confirmed = session.acknowledgement.confirmed if session is not None else None
+        return SourceStatus(
+            slot=pipeline.config.source.slot,
+            state=state,
+            system_identifier=session.prepared.identity.system_identifier if session is not None else None,
+            timeline=session.prepared.identity.timeline if session is not None else None,
+            confirmed_flush_lsn=slot.confirmed_flush_lsn if slot is not None else confirmed,
+            wal_end_lsn=wal_end,
+            retained_bytes=slot.retained_bytes if slot is not None else None,
+            blocked_by=blocked_by,
+            last_error=LastError.of(error) if error is not None else None,
+        )
+
+
+def _target(delivery: Delivery, session: Session, wal_end: LSN) -> TargetStatus:
+    progress = delivery.progress
+    known = progress.state not in {TargetState.STARTING, TargetState.SNAPSHOT} or progress.checkpoint > 0
+    checkpoint = progress.checkpoint if known else session.acknowledgement.durable(delivery.name)
+    return TargetStatus(
+        name=delivery.name,
+        type=delivery.kind,
+        state=progress.state,
+        checkpoint_lsn=checkpoint,
+        lag_bytes=max(0, wal_end - max(progress.position, checkpoint or 0)),
+        lag_seconds=_lag_seconds(delivery, session),
+        last_progress_timestamp_seconds=progress.progressed_at or None,
+        last_error=LastError.of(progress.error) if progress.error is not None else None,
+        tables={table.qualified_name: _table(delivery, table.qualified_name) for table in session.prepared.tables},
+    )
+
+
+def _table(delivery: Delivery, name: str) -> TableStatus:
+    progress = delivery.progress
+    synced = progress.synced.get(name)
+    if synced is not None:
+        return TableStatus(TableProgress.SYNCED, synced, progress.copied_rows.get(name))
+    copying = progress.copying == name
+    return TableStatus(TableProgress.COPYING if copying else TableProgress.WAITING)
+
+
+def _lag_seconds(delivery: Delivery, session: Session) -> float:
+    """Return the age of the first change that the target lacks: it grows while nothing moves, and is 0 without one."""
+    commit_time = session.backlog.next_commit_time(delivery.name)
+    if commit_time is None:
+        return 0.0
+    return max(0.0, time.time() - (commit_time / _MICROSECONDS + _EPOCH_2000))

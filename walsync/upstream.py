@@ -1,0 +1,243 @@
+"""The source as the running process uses it: catalogue, registry, slot, streams and snapshots, called from the loop.
+
+Everything blocking runs in a thread, one call at a time on one ordinary session, which is opened again after a failure.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import psycopg2
+import structlog
+
+from walsync.checkpoint.gap_guard import SourcePosition
+from walsync.checkpoint.registry import Registration, RegistrationState, Registry
+from walsync.errors import ConfigurationError, SourceRefused
+from walsync.logs import Logger
+from walsync.lsn import LSN
+from walsync.postgres import Connection
+from walsync.snapshot.export import ExportedSnapshot
+from walsync.snapshot.read import SnapshotReader
+from walsync.source import catalogue, publication, requirements, timeline
+from walsync.source import slot as slots
+from walsync.source.session import (
+    Identity,
+    draw_epoch,
+    identify,
+    open_replication,
+    open_session,
+    source_error,
+)
+from walsync.source.settings import SourceSettings
+from walsync.source.stream import Stream
+from walsync.source.table import Table
+from walsync.target.base import Writer
+
+_T = TypeVar("_T")
+_BLOCKERS_EVERY_SECONDS: Final = 2.0
+
+log: Logger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The source is ready to stream: what it is, what is published, who is registered, where the slot stands."""
+
+    identity: Identity
+    history: tuple[timeline.Switch, ...]
+    tables: Sequence[Table]
+    registrations: dict[str, Registration]
+    confirmed_flush: LSN
+
+
+class Upstream:
+    """One source, one slot."""
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self._settings = settings
+        self._dsn = settings.dsn.get_secret_value()
+        self._name = f"walsync {settings.slot}"
+        self._session: Connection | None = None
+        self._one_call = asyncio.Lock()
+        self.blocker: slots.Blocker | None = None
+        """The transaction that the creation of a slot is waiting for, while it waits."""
+
+    async def prepare(self, targets: Iterable[str]) -> Prepared:
+        """Check the source, then make registry, publication and slot what the configuration says."""
+        names = set(targets)
+        tables, registrations = await self._call(lambda session: self._prepare(session, names))
+        async with self._replication(self._name) as replication:
+            identity, history = await asyncio.to_thread(_identify, replication)
+        confirmed = await self._ensure_slot(registrations)
+        return Prepared(identity, history, tables, registrations, confirmed)
+
+    async def open_stream(self, start: LSN) -> Stream:
+        """Take the slot and stream from `start`; SlotActive while another session has it."""
+        return await asyncio.to_thread(
+            lambda: Stream.open(
+                self._dsn,
+                slot=self._settings.slot,
+                publication=self._settings.publication,
+                start=start,
+                application_name=self._name,
+            )
+        )
+
+    async def draw_writer(self, prepared: Prepared) -> Writer:
+        """Draw the epoch of the next attempt to take the slot."""
+        epoch = await self._call(draw_epoch)
+        return Writer(self._settings.slot, prepared.identity.system_identifier, prepared.identity.timeline, epoch)
+
+    async def position(self, prepared: Prepared, confirmed: LSN) -> SourcePosition:
+        """Return where the source stands now, for the gap guard."""
+        wal_end = await self.wal_end()
+        identity = prepared.identity
+        return SourcePosition(identity.system_identifier, identity.timeline, prepared.history, confirmed, wal_end)
+
+    async def wal_end(self) -> LSN:
+        """Return the end of the flushed WAL."""
+        return LSN.parse(await self._call(_flush_lsn))
+
+    async def slot(self) -> slots.Slot | None:
+        """Return the slot as the server shows it."""
+        return await self._call(lambda session: slots.find(session, self._settings.slot))
+
+    async def register(self, name: str, kind: str, durable: LSN) -> Registration:
+        """Begin to register a target."""
+        return await self._call(lambda session: self._registry(session).add(name, kind, durable))
+
+    async def complete_registration(self, name: str) -> None:
+        """Note that the target has stored its id."""
+        await self._call(lambda session: self._registry(session).complete(name))
+
+    async def note_durable(self, durable: dict[str, LSN]) -> None:
+        """Note what the targets have, at a clean stop."""
+        await self._call(lambda session: self._registry(session).note_durable(durable))
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[tuple[LSN, SnapshotReader]]:
+        """Take a snapshot; gives its position and a reader inside it."""
+        name = f"{self._name} snapshot"
+        async with self._replication(name) as replication:
+            exported = await self._while_watching_blockers(
+                replication, lambda: ExportedSnapshot.take(replication, self._settings.slot)
+            )
+            async with SnapshotReader(self._dsn, exported.name, name) as reader:
+                yield exported.lsn, reader
+
+    async def close(self) -> None:
+        """Close the session."""
+        async with self._one_call:
+            if self._session is not None:
+                await asyncio.to_thread(self._session.close)
+                self._session = None
+
+    def _prepare(self, session: Connection, targets: set[str]) -> tuple[list[Table], dict[str, Registration]]:
+        _raise_first(requirements.of_server(session))
+        registry = self._registry(session)
+        registrations = registry.load()
+        missing = sorted(set(registrations) - targets)
+        if missing:
+            raise ConfigurationError(
+                "WS5008",
+                f"registered on the source but not configured: {', '.join(missing)}; WAL is kept for them",
+                hint=f"put it back, or: walsync drop --target {missing[0]}",
+            )
+        found = catalogue.load(session, self._settings.tables)
+        _raise_first(found.problems)
+        if not found.tables:
+            raise SourceRefused("WS2207", "source.tables names no table that exists", hint="correct source.tables")
+        _raise_first(requirements.of_tables(session, found.tables))
+        if publication.keep(session, self._settings.publication, found.tables):
+            log.info("publication_changed", publication=self._settings.publication, tables=len(found.tables))
+        registry.create()
+        return found.tables, registrations
+
+    async def _ensure_slot(self, registrations: dict[str, Registration]) -> LSN:
+        found = await self.slot()
+        if found is not None:
+            return slots.usable(found, await self._call(_database))
+        registered = sorted(r.name for r in registrations.values() if r.state is RegistrationState.REGISTERED)
+        if registered:
+            raise SourceRefused(
+                "WS5009",
+                f"slot {self._settings.slot} is gone, though {', '.join(registered)} follow it: changes were lost",
+                hint="walsync drop, then walsync run: every target gets a new snapshot",
+            )
+        async with self._replication(self._name) as replication:
+            created = await self._while_watching_blockers(
+                replication, lambda: slots.create(replication, self._settings.slot)
+            )
+        log.info("slot_created", slot=created.name, lsn=str(created.consistent_point))
+        return created.consistent_point
+
+    @asynccontextmanager
+    async def _replication(self, name: str) -> AsyncIterator[Connection]:
+        replication = await asyncio.to_thread(open_replication, self._dsn, name)
+        try:
+            yield replication
+        finally:
+            await asyncio.to_thread(replication.close)
+
+    async def _while_watching_blockers(self, replication: Connection, create: Callable[[], _T]) -> _T:
+        # A slot is ready when every transaction that is writing now has ended: say which one is being waited for.
+        creating = asyncio.create_task(asyncio.to_thread(create))
+        try:
+            while not (await asyncio.wait([creating], timeout=_BLOCKERS_EVERY_SECONDS))[0]:
+                found = await self._call(slots.blockers)
+                self.blocker = found[0] if found else None
+                if self.blocker is not None:
+                    log.warning(
+                        "slot_waits_for_transaction", pid=self.blocker.pid, age_seconds=round(self.blocker.seconds, 1)
+                    )
+            return await creating
+        finally:
+            self.blocker = None
+            if not creating.done():
+                replication.cancel()
+                await asyncio.wait([creating])
+
+    def _registry(self, session: Connection) -> Registry:
+        return Registry(session, self._settings.slot)
+
+    async def _call(self, function: Callable[[Connection], _T]) -> _T:
+        async with self._one_call:
+            return await asyncio.to_thread(self._in_thread, function)
+
+    def _in_thread(self, function: Callable[[Connection], _T]) -> _T:
+        if self._session is None or self._session.closed:
+            self._session = open_session(self._dsn, self._name)
+        try:
+            return function(self._session)
+        except psycopg2.Error as error:
+            if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+                with suppress(psycopg2.Error):
+                    self._session.close()
+                self._session = None
+            raise source_error(error) from error
+
+
+def _identify(replication: Connection) -> tuple[Identity, tuple[timeline.Switch, ...]]:
+    try:
+        identity = identify(replication)
+        return identity, timeline.history(replication, identity.timeline)
+    except psycopg2.Error as error:
+        raise source_error(error) from error
+
+
+def _raise_first(problems: Sequence[SourceRefused]) -> None:
+    if problems:
+        raise problems[0]
+
+
+def _flush_lsn(session: Connection) -> str:
+    with session.cursor() as cursor:
+        cursor.execute("SELECT pg_catalog.pg_current_wal_flush_lsn()")
+        row = cursor.fetchone()
+    return str(row[0]) if row else "0/0"
+
+
+def _database(session: Connection) -> str:
+    return session.info.dbname
