@@ -1,0 +1,45 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from walsync.checkpoint.acknowledgement import Acknowledgement
+from walsync.lsn import LSN
+
+names = st.sampled_from(["a", "b", "c"])
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("join"), names, st.integers(0, 50)),
+        st.tuples(st.just("acknowledge"), names, st.integers(0, 100)),
+        st.tuples(st.just("leave"), names, st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@given(st.integers(0, 50), steps)
+def test_the_confirmed_lsn_never_goes_back_and_never_passes_a_member_that_it_had_not_passed(
+    start: int, taken: list[tuple[str, str, int]]
+) -> None:
+    acknowledgement = Acknowledgement(LSN(start))
+    durable: dict[str, int] = {}
+    for step, name, number in taken:
+        before = acknowledgement.confirmed
+        if step == "join" and name not in durable:
+            acknowledgement.join(name, LSN(number))
+            durable[name] = number
+        elif step == "acknowledge" and name in durable:
+            acknowledgement.acknowledge(name, LSN(number))
+            durable[name] = max(durable[name], number)
+        elif step == "leave" and name in durable:
+            acknowledgement.leave(name)
+            del durable[name]
+        assert acknowledgement.confirmed >= before
+        assert acknowledgement.confirmed == before or acknowledgement.confirmed == min(durable.values())
+        assert all(acknowledgement.durable(known) == lsn for known, lsn in durable.items())
+
+
+def test_a_name_joins_once() -> None:
+    acknowledgement = Acknowledgement(LSN(0))
+    acknowledgement.join("a", LSN(1))
+    with pytest.raises(ValueError, match="member already"):
+        acknowledgement.join("a", LSN(2))
