@@ -112,7 +112,12 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        problem = Problem("WS1002", str(path), f"cannot be read: {error.strerror}", "give a file that is there with -c")
+        problem = Problem(
+            "WS1002",
+            str(path),
+            f"cannot be read: {error.strerror}",
+            "name a file that can be read, with -c or $WALSYNC_CONFIG",
+        )
     except UnicodeDecodeError:
         problem = Problem("WS1002", str(path), "is not UTF-8 text", "save the file as UTF-8")
     raise InvalidConfiguration([problem])

@@ -131,7 +131,7 @@ def _of_targets(targets: tuple[TargetStatus, ...]) -> Iterator[Metric]:
         ("walsync_target_checkpoint_lsn", "The position durable in the target.", "checkpoint_lsn"),
         (
             "walsync_target_last_progress_timestamp_seconds",
-            "When the checkpoint last moved, or there was nothing to do.",
+            "When rows or a checkpoint last became durable.",
             "last_progress_timestamp_seconds",
         ),
     )

@@ -1,0 +1,212 @@
+"""Looks at the source: connection, server, room for slots, tables, publication, registry, slot."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Final
+
+import psycopg2
+
+from walsync.check.finding import Report
+from walsync.check.rights import check_publication_rights, check_registry_rights, check_snapshot_rights, row
+from walsync.checkpoint.gap_guard import SourcePosition
+from walsync.checkpoint.registry import Registration, RegistrationState, Registry
+from walsync.errors import WalsyncError
+from walsync.lsn import LSN
+from walsync.postgres import Connection, mask
+from walsync.source import catalogue, publication, requirements, timeline
+from walsync.source import slot as slots
+from walsync.source.session import identify, open_replication, open_session, source_error
+from walsync.source.settings import SourceSettings
+from walsync.source.table import Table
+
+NAME: Final = "walsync check"
+_WHERE: Final = "source"
+
+
+@dataclass
+class Source:
+    """What the checks of the targets need to know of the source; None where it could not be learnt."""
+
+    tables: list[Table] = field(default_factory=list)
+    registrations: Mapping[str, Registration] | None = None
+    position: SourcePosition | None = None
+    database: str = ""
+
+
+def examine(settings: SourceSettings, targets: Iterable[str], report: Report) -> Source:
+    """Note everything about the source, and return what the targets' checks need."""
+    source = Source()
+    dsn = settings.dsn.get_secret_value()
+    try:
+        with closing(open_session(dsn, NAME)) as session:
+            source.database = session.info.dbname
+            report.ok(_WHERE, f"connected to Postgres {_version(session)}: {mask(dsn)}")
+            _examine_session(settings, set(targets), session, source, report)
+    except psycopg2.Error as error:
+        report.refused(_WHERE, source_error(error))
+    except WalsyncError as error:
+        report.refused(_WHERE, error)
+    return source
+
+
+def _examine_session(
+    settings: SourceSettings, targets: set[str], session: Connection, source: Source, report: Report
+) -> None:
+    problems = requirements.of_server(session)
+    report.refused(_WHERE, *problems)
+    if not problems:
+        report.ok(_WHERE, "wal_level is logical, and the role may replicate")
+    slot = slots.find(session, settings.slot)
+    _check_server_settings(session, report)
+    _check_room(session, slot, report)
+    _check_tables(settings, session, source, report)
+    _check_publication(settings, session, source.tables, report)
+    _check_registry(settings, targets, session, source, report)
+    _check_slot(settings, session, slot, source, report)
+    if not problems:
+        source.position = _position(settings.dsn.get_secret_value(), session, slot)
+
+
+def _version(session: Connection) -> str:
+    return str(row(session, "SELECT pg_catalog.current_setting('server_version')")[0])
+
+
+def _check_server_settings(session: Connection, report: Report) -> None:
+    in_recovery, keep, idle = row(
+        session,
+        """
+        SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('max_slot_wal_keep_size'),
+               pg_catalog.current_setting('idle_replication_slot_timeout', true)
+        """,
+    )
+    if in_recovery:
+        report.error("WS2906", _WHERE, "the server is a standby", "name the primary in source.dsn")
+    if idle not in {None, "0"}:
+        report.warning(
+            "WS2903",
+            _WHERE,
+            f"idle_replication_slot_timeout is {idle}: a slot that nobody reads for so long is taken away",
+            "see that walsync is never down for so long, or ALTER SYSTEM SET idle_replication_slot_timeout = 0",
+        )
+    if keep == "-1":
+        report.ok(_WHERE, "WAL is kept without limit (max_slot_wal_keep_size): watch walsync_slot_retained_bytes")
+    else:
+        report.warning(
+            "WS2902",
+            _WHERE,
+            f"max_slot_wal_keep_size is {keep}: a slot that falls further behind is taken away",
+            "see that it is more than what is written during the longest outage of a target",
+        )
+
+
+def _check_room(session: Connection, slot: slots.Slot | None, report: Report) -> None:
+    free_slots, free_senders = row(
+        session,
+        """
+        SELECT pg_catalog.current_setting('max_replication_slots')::int
+                   - (SELECT count(*) FROM pg_catalog.pg_replication_slots),
+               pg_catalog.current_setting('max_wal_senders')::int
+                   - (SELECT count(*) FROM pg_catalog.pg_stat_replication)
+        """,
+    )
+    needed_slots = 2 if slot is None else 1
+    needed_senders = 2 if slot is None or slot.active_pid is None else 1
+    if free_slots < needed_slots:
+        report.error(
+            "WS2404",
+            _WHERE,
+            f"{free_slots} replication slots are free, {needed_slots} are needed",
+            "drop slots that nobody needs, or raise max_replication_slots and restart the server",
+        )
+    if free_senders < needed_senders:
+        report.error(
+            "WS2901",
+            _WHERE,
+            f"{free_senders} walsenders are free, {needed_senders} are needed",
+            "raise max_wal_senders and restart the server",
+        )
+    if free_slots >= needed_slots and free_senders >= needed_senders:
+        report.ok(_WHERE, f"{free_slots} replication slots and {free_senders} walsenders are free")
+
+
+def _check_tables(settings: SourceSettings, session: Connection, source: Source, report: Report) -> None:
+    found = catalogue.load(session, settings.tables)
+    report.refused(_WHERE, *found.problems)
+    sound = not found.problems
+    for table in found.tables:
+        problems = requirements.of_table(session, table)
+        report.refused(_WHERE, *problems)
+        sound &= not problems
+    if not found.tables and sound:
+        report.error("WS2207", _WHERE, "source.tables names no table that exists", "correct source.tables")
+    check_snapshot_rights(session, found.tables, report, _WHERE)
+    if found.tables and sound:
+        report.ok(_WHERE, f"every table can be replicated ({len(found.tables)})")
+    source.tables = found.tables
+
+
+def _check_publication(settings: SourceSettings, session: Connection, tables: list[Table], report: Report) -> None:
+    found = publication.find(session, settings.publication)
+    problem = publication.problem(found, settings.publication, tables)
+    if problem is not None:
+        report.refused(_WHERE, problem)
+    elif check_publication_rights(session, settings.publication, found, tables, report, where=_WHERE):
+        state = "is there" if found is not None else "can be created"
+        report.ok(_WHERE, f"publication {settings.publication} {state}")
+
+
+def _check_registry(
+    settings: SourceSettings, targets: set[str], session: Connection, source: Source, report: Report
+) -> None:
+    if not check_registry_rights(session, report, _WHERE):
+        return
+    source.registrations = Registry(session, settings.slot).load()
+    missing = sorted(set(source.registrations) - targets)
+    if not missing:
+        report.ok(_WHERE, f"the registry of targets can be used ({len(source.registrations)} registered)")
+    else:
+        report.error(
+            "WS5008",
+            _WHERE,
+            f"registered on the source but not configured: {', '.join(missing)}; WAL is kept for them",
+            f"put it back, or: walsync drop --target {missing[0]}",
+        )
+
+
+def _check_slot(
+    settings: SourceSettings, session: Connection, slot: slots.Slot | None, source: Source, report: Report
+) -> None:
+    if slot is None:
+        registered = [
+            one.name for one in (source.registrations or {}).values() if one.state is RegistrationState.REGISTERED
+        ]
+        if registered:
+            report.error(
+                "WS5009",
+                _WHERE,
+                f"slot {settings.slot} is gone, though {', '.join(registered)} follow it: changes were lost",
+                "walsync drop, then walsync run: every target gets a new snapshot",
+            )
+        else:
+            report.ok(_WHERE, f"slot {settings.slot} will be created")
+        return
+    try:
+        confirmed = slots.usable(slot, session.info.dbname)
+    except WalsyncError as error:
+        report.refused(_WHERE, error)
+        return
+    if slot.active_pid is None:
+        report.ok(_WHERE, f"slot {settings.slot} stands at {confirmed}")
+    else:
+        report.ok(_WHERE, f"slot {settings.slot} stands at {confirmed}, read by pid {slot.active_pid}")
+
+
+def _position(dsn: str, session: Connection, slot: slots.Slot | None) -> SourcePosition:
+    with closing(open_replication(dsn, NAME)) as replication:
+        identity = identify(replication)
+        history = timeline.history(replication, identity.timeline)
+    # Without a slot nothing is confirmed, and no checkpoint can lie before it.
+    confirmed = slot.confirmed_flush_lsn if slot is not None else None
+    wal_end = LSN.parse(row(session, "SELECT pg_catalog.pg_current_wal_flush_lsn()::text")[0])
+    return SourcePosition(identity.system_identifier, identity.timeline, history, confirmed or LSN(0), wal_end)

@@ -1,0 +1,78 @@
+"""Looks at one target: can it be reached, does it follow this source, would rows fit, may they be written."""
+
+import asyncio
+from contextlib import closing
+
+import psycopg2
+
+from walsync.check.finding import Report
+from walsync.check.rights import check_target_rights, row
+from walsync.check.source import NAME, Source
+from walsync.checkpoint.gap_guard import decide
+from walsync.errors import WalsyncError
+from walsync.postgres import connect
+from walsync.target.base import Checkpoint
+from walsync.target.postgres.failures import judge, judge_connecting
+from walsync.target.postgres.settings import PostgresSettings
+from walsync.target.postgres.target import PostgresTarget
+from walsync.target.registry import open_target
+from walsync.target.settings import TargetSettings
+
+
+async def examine(settings: TargetSettings, slot: str, source: Source) -> Report:
+    """Note everything about one target; a report of its own, since targets are looked at side by side."""
+    report = Report()
+    where = f"target {settings.name}"
+    target = open_target(settings, slot=slot)
+    try:
+        checkpoint = await target.read_checkpoint()
+        report.ok(where, "can be reached" + (f", stands at {checkpoint.lsn}" if checkpoint is not None else ", is new"))
+        _check_position(settings.name, checkpoint, source, report, where=where)
+        if isinstance(target, PostgresTarget):
+            await _examine_postgres(target, source, report, where=where)
+        if isinstance(settings, PostgresSettings):
+            await asyncio.to_thread(_examine_database, settings, source, report, where=where)
+    except WalsyncError as error:
+        report.refused(where, error)
+    finally:
+        await target.close()
+    return report
+
+
+def _check_position(name: str, checkpoint: Checkpoint | None, source: Source, report: Report, *, where: str) -> None:
+    if source.position is None or source.registrations is None:
+        return  # the source's own findings say why
+    try:
+        decide(name, source.registrations.get(name), checkpoint, source.position)
+    except WalsyncError as error:
+        report.refused(where, error)
+
+
+async def _examine_postgres(target: PostgresTarget, source: Source, report: Report, *, where: str) -> None:
+    differences = await target.compare(source.tables)
+    report.refused(where, *(difference.refusal() for difference in differences))
+    if not differences and source.tables:
+        report.ok(where, "its tables fit, or can be created")
+    if target.replica_role is False:
+        report.warning(
+            "WS4901",
+            where,
+            "its role may not set session_replication_role",
+            "on the target, Postgres 15 or later: GRANT SET ON PARAMETER session_replication_role TO <role>",
+        )
+
+
+def _examine_database(settings: PostgresSettings, source: Source, report: Report, *, where: str) -> None:
+    try:
+        with closing(connect(settings.dsn.get_secret_value(), application_name=NAME)) as session:
+            (identifier,) = row(session, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
+            position = source.position
+            if position is not None and (identifier, session.info.dbname) == (
+                position.system_identifier,
+                source.database,
+            ):
+                report.error("WS4904", where, "it is the source database itself", "name another database in its dsn")
+            if check_target_rights(session, source.tables, report, where):
+                report.ok(where, "may be written")
+    except psycopg2.Error as error:
+        report.refused(where, judge(error, where) if error.pgcode else judge_connecting(error, where))

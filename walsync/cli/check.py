@@ -1,0 +1,67 @@
+"""``walsync check``: the doctor's findings, printed like those of a good compiler."""
+
+import asyncio
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import click
+import orjson
+
+from walsync.check.doctor import examine
+from walsync.check.finding import Finding, Report, Severity
+from walsync.cli.options import load, with_config, with_logs
+from walsync.config import InvalidConfiguration
+from walsync.logs import mask_text
+
+_FOUND_ERRORS: Final = 1
+_COLOURS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.OK: "green"}
+
+
+@click.command()
+@with_config
+@with_logs("error")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def check(path: Path | None, *, as_json: bool) -> int:
+    """Look for everything that would keep `run` from working, and change nothing.
+
+    Ends with 0 when there is no error, 1 when there is one, and 2 when the configuration itself is wrong.
+    """
+    report = Report()
+    code = 0
+    try:
+        report = asyncio.run(examine(load(path)))
+    except InvalidConfiguration as error:
+        report.invalid(error)
+        code = error.exit_code
+    _print_json(report) if as_json else _print(report)
+    return code or (_FOUND_ERRORS if report.has_errors else 0)
+
+
+def _print_json(report: Report) -> None:
+    findings = [{key: mask_text(text) for key, text in asdict(finding).items()} for finding in report.findings]
+    content = {"ok": not report.has_errors, "findings": findings}
+    click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
+
+
+def _print(report: Report) -> None:
+    for finding in report.findings:
+        _print_finding(finding)
+    counts = Counter(finding.severity for finding in report.findings)
+    errors, warnings = counts[Severity.ERROR], counts[Severity.WARNING]
+    click.echo(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}, {counts[Severity.OK]} ok")
+
+
+def _print_finding(finding: Finding) -> None:
+    label = click.style(finding.severity.value, fg=_COLOURS[finding.severity], bold=True)
+    head = f"{label} {finding.code}" if finding.code else label
+    click.echo(f"{head} {finding.where}: {mask_text(finding.message)}")
+    if finding.why:
+        click.echo(f"  why: {finding.why}")
+    if finding.hint:
+        click.echo(f"  fix: {finding.hint}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,98 @@
+"""Builds a `Status` without a running instance: from the slot, and from the checkpoints in the targets."""
+
+import asyncio
+from dataclasses import replace
+
+import psycopg2
+
+from walsync.config import Config
+from walsync.errors import SourceRefused, WalsyncError
+from walsync.postgres import describe
+from walsync.source import slot as slots
+from walsync.source.session import identify, open_replication, open_session
+from walsync.source.settings import SourceSettings
+from walsync.status import (
+    LastError,
+    SourceState,
+    SourceStatus,
+    Status,
+    TableProgress,
+    TableStatus,
+    TargetState,
+    TargetStatus,
+)
+from walsync.target.base import Target
+from walsync.target.registry import open_target
+from walsync.target.settings import TargetSettings
+
+_NAME = "walsync status"
+
+
+async def look(config: Config) -> Status:
+    """Ask source and targets; what does not answer shows its error, and no more."""
+    source = await asyncio.to_thread(_look_at_source, config.source)
+    targets = await asyncio.gather(*(_look_at_target(target, source) for target in config.targets))
+    return Status(source, tuple(targets))
+
+
+def _look_at_source(settings: SourceSettings) -> SourceStatus:
+    status = SourceStatus(settings.slot, SourceState.NOT_RUNNING)
+    try:
+        return _read_source(settings, status)
+    except psycopg2.Error as error:
+        refused = SourceRefused("WS2003", f"the source refused: {describe(error)}", hint="walsync check")
+        return replace(status, last_error=LastError.of(refused))
+    except WalsyncError as error:
+        return replace(status, last_error=LastError.of(error))
+
+
+def _read_source(settings: SourceSettings, status: SourceStatus) -> SourceStatus:
+    dsn = settings.dsn.get_secret_value()
+    session = open_session(dsn, _NAME)
+    try:
+        slot = slots.find(session, settings.slot)
+    finally:
+        session.close()
+    replication = open_replication(dsn, _NAME)
+    try:
+        identity = identify(replication)
+    finally:
+        replication.close()
+    status = replace(
+        status,
+        system_identifier=identity.system_identifier,
+        timeline=identity.timeline,
+        wal_end_lsn=identity.wal_end,
+    )
+    if slot is None:
+        return status
+    # An instance without HTTP, or one that listens elsewhere.
+    state = SourceState.NOT_RUNNING if slot.active_pid is None else SourceState.STREAMING
+    return replace(
+        status, state=state, confirmed_flush_lsn=slot.confirmed_flush_lsn, retained_bytes=slot.retained_bytes
+    )
+
+
+async def _look_at_target(settings: TargetSettings, source: SourceStatus) -> TargetStatus:
+    status = TargetStatus(settings.name, settings.type, TargetState.NOT_RUNNING)
+    target = open_target(settings, slot=source.slot)
+    try:
+        return await _read_target(target, status, source)
+    except WalsyncError as error:
+        return replace(status, last_error=LastError.of(error))
+    finally:
+        await target.close()
+
+
+async def _read_target(target: Target, status: TargetStatus, source: SourceStatus) -> TargetStatus:
+    checkpoint = await target.read_checkpoint()
+    if checkpoint is None:
+        return status
+    tables = {
+        name: TableStatus(TableProgress.SYNCED, state.synced_lsn)
+        for name, state in (await target.table_states()).items()
+    }
+    lag = None
+    if source.wal_end_lsn is not None and source.system_identifier == checkpoint.system_identifier:
+        lag = max(0, source.wal_end_lsn - checkpoint.lsn)
+    return replace(status, checkpoint_lsn=checkpoint.lsn, lag_bytes=lag, tables=tables)
