@@ -16,8 +16,8 @@ from walsync.lsn import LSN
 from walsync.postgres import Connection, describe
 from walsync.source.session import source_error
 
-CREATE: Final = """
-CREATE SCHEMA IF NOT EXISTS walsync;
+CREATE_SCHEMA: Final = "CREATE SCHEMA IF NOT EXISTS walsync"
+CREATE_TABLE: Final = """
 CREATE TABLE IF NOT EXISTS walsync.target (
     id uuid PRIMARY KEY,
     slot text NOT NULL,
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS walsync.target (
     state text NOT NULL CHECK (state IN ('registering', 'registered')),
     updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     UNIQUE (slot, name)
-);
+)
 """
 
 
@@ -57,12 +57,15 @@ class Registry:
         self._slot = slot
 
     def create(self) -> None:
-        """Create schema and table where they are absent; an existing table needs no right to create."""
+        """Create schema and table where they are absent; what exists needs no right to create it."""
         if self._exists():
             return
         try:
             with self._session.cursor() as cursor:
-                cursor.execute(CREATE)
+                cursor.execute("SELECT pg_catalog.to_regnamespace('walsync') IS NULL")
+                if cursor.fetchall()[0][0]:
+                    cursor.execute(CREATE_SCHEMA)
+                cursor.execute(CREATE_TABLE)
         except (pg.DuplicateSchema, pg.DuplicateTable, pg.UniqueViolation):
             return  # another instance did it at this moment
         except psycopg2.Error as error:
