@@ -80,9 +80,11 @@ def _dsn_of(index: int) -> KeyPath:
     return ("targets", index, "dsn")
 
 
-def _database(dsn: Secret) -> tuple[str | None, ...]:
+def _database(dsn: Secret) -> tuple[str, ...]:
+    """Name the database that a DSN leads to, as far as the text tells; `check` asks the servers themselves."""
     parts = parse_dsn(dsn.get_secret_value())
-    return tuple(parts.get(key) for key in ("host", "hostaddr", "port", "dbname", "user", "service"))
+    host = parts.get("host") or parts.get("hostaddr") or parts.get("service") or "localhost"
+    return host.lower(), parts.get("port", "5432"), parts.get("dbname") or parts.get("user") or ""
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:

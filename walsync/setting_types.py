@@ -21,6 +21,8 @@ _SIZE_UNITS: Final = {"b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3, "tb": 10
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?", re.IGNORECASE)
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
+_PORTS: Final = re.compile(r"[0-9,]*")  # libpq looks at it only when it connects
+
 
 def refusal(code: str, message: str, hint: str, *, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
     """Make the error that a validator raises; `at` is the path from the validated value to the part that is wrong.
@@ -70,7 +72,7 @@ def check_dsn(dsn: Secret, *, at: tuple[str | int, ...] = ()) -> Secret:
         parts = parse_dsn(dsn.get_secret_value())
     except psycopg2.Error:
         parts = {}
-    if not parts:
+    if not parts or _PORTS.fullmatch(parts.get("port", "")) is None:
         raise refusal(
             "WS1012",
             "not a connection string that libpq can read",
