@@ -35,13 +35,17 @@ def installation(version: int) -> Installation:
     here = (sys.platform, platform.machine())
     if here != PLATFORM:
         raise EngineMissing(f"Postgres {version} is in tests/engines for {PLATFORM} only; this is {here}")
-    package = ENGINES / "node_modules" / f"postgres{version}"
     with LOCK.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another session may be installing; let go when the file is closed
         if not INSTALLED.exists() or INSTALLED.stat().st_mtime < LOCK.stat().st_mtime:
             _install()
-        _make_links(package)
-    return Installation(version, package / "native")
+        for each in NPM_VERSIONS:
+            _make_links(_package(each))
+    return Installation(version, _package(version) / "native")
+
+
+def _package(version: int) -> Path:
+    return ENGINES / "node_modules" / f"postgres{version}"
 
 
 def _install() -> None:

@@ -24,7 +24,8 @@ OUTPUT_TAIL_CHARACTERS = 4_000
 # pytest's main thread; what a test starts from another thread ends, at the latest, with the fixture.
 LAUNCH = """
 import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
 """

@@ -14,11 +14,11 @@ from pathlib import Path
 import psycopg2
 import pytest
 from fix_engines import VERSIONS
-from fix_postgres import Database, Server
+from fix_postgres import Database, ForeignServer, Server
 from fix_proxy import Proxy
 from fix_walsync import eventually, eventually_async
 
-from walsync.demo.engines import EngineFailed, PostgresServer, free_port, from_wheel, keeper
+from walsync.demo.engines import EngineFailed, Installation, PostgresServer, free_port, from_wheel, keeper
 from walsync.errors import ConfigurationError
 
 SECONDS = 20
@@ -67,6 +67,12 @@ def test_a_dropped_database_takes_its_slots_and_sessions_along(source_server: Se
     left = f"select count(*) from pg_replication_slots where database = '{database.name}'"
     assert ask(source_server.dsn(), left) == 0
     assert ask(source_server.dsn(), f"select count(*) from pg_database where datname = '{database.name}'") == 0
+
+
+def test_a_server_that_is_not_ours_serves_databases_too(any_server: PostgresServer, new_database: NewDatabase) -> None:
+    foreign = ForeignServer(psycopg2.extensions.make_dsn(any_server.dsn(), application_name="it's % odd"))
+    assert foreign.version == any_server.version
+    assert new_database(foreign).execute("show application_name") == [("it's % odd",)]
 
 
 def test_a_server_keeps_its_data_and_port_when_it_is_stopped_and_started(start_server: StartServer) -> None:
@@ -165,6 +171,21 @@ def test_a_port_taken_by_a_rival_fails_with_the_end_of_the_log() -> None:
         with pytest.raises(EngineFailed, match="could not bind"), server:
             pass
     assert not server.data.exists()
+
+
+def test_a_server_starts_from_a_folder_that_its_account_may_not_enter(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    wheel = from_wheel()
+    assert wheel.libraries is not None
+    prefix = tmp_path / "package" / wheel.prefix.name
+    prefix.parent.mkdir()
+    prefix.symlink_to(wheel.prefix)
+    libraries = tmp_path / wheel.libraries.name
+    libraries.symlink_to(wheel.libraries)
+    closed = Installation(18, prefix, libraries)
+    with PostgresServer(closed) as server:
+        assert ask(server.dsn(), "select 7") == 7
+        assert (server.installation == closed) == (os.geteuid() != 0), "only root's servers run as somebody else"
 
 
 def test_only_versions_of_the_wheel_come_from_the_wheel() -> None:

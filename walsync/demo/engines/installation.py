@@ -11,6 +11,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import tempfile
 import threading
@@ -36,6 +37,7 @@ class Installation:
 
     version: int
     prefix: Path
+    libraries: Path | None = None  # a folder elsewhere whose place, seen from `prefix`, is written into the binaries
 
     def program(self, name: str) -> Path:
         """Return the path of a program of this version."""
@@ -84,7 +86,10 @@ def from_wheel(version: int = 18) -> Installation:
     hint = "pip install 'walsync[demo]'"
     if spec is None or not spec.submodule_search_locations:
         raise ConfigurationError("WS1901", "the embedded Postgres is not installed", hint=hint)
-    installation = Installation(version, Path(spec.submodule_search_locations[0]) / WHEEL_FOLDERS[version])
+    package = Path(spec.submodule_search_locations[0])
+    libraries = package.with_name(f"{WHEEL}.libs")
+    prefix = package / WHEEL_FOLDERS[version]
+    installation = Installation(version, prefix, libraries if libraries.is_dir() else None)
     if not installation.program("postgres").is_file():
         raise ConfigurationError(
             "WS1901", f"the package {WHEEL} has no Postgres {version} for this platform", hint=hint
@@ -133,11 +138,15 @@ class Workspace:
         if answer is not None and answer.returncode == 0:
             return installation
         copy = self.folder / f"binaries{installation.version}-{len(self._readable)}"
-        shutil.copytree(installation.prefix, copy, symlinks=True)
+        parts = [installation.prefix, *([installation.libraries] if installation.libraries else [])]
+        common = Path(os.path.commonpath(parts) if len(parts) > 1 else installation.prefix.parent)
+        for part in parts:
+            shutil.copytree(part, copy / part.relative_to(common), symlinks=True)
         for path in (copy, *copy.rglob("*")):
             if not path.is_symlink():
-                path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044) | path.stat().st_mode >> 6 & 0o011)
-        return Installation(installation.version, copy)
+                mode = path.stat().st_mode
+                path.chmod(mode | (mode & stat.S_IRWXU) >> 6)  # others may what the owner may
+        return Installation(installation.version, copy / installation.prefix.relative_to(common))
 
     def _make_template(self, installation: Installation) -> Path:
         template = self.folder / f"template{installation.version}-{len(self._templates)}"
