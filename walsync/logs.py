@@ -27,8 +27,9 @@ ENVIRONMENT_VARIABLE: Final = "WALSYNC_LOG_LEVEL"
 _MASK: Final = "****"
 _SECRET_KEY: Final = re.compile(r"password|passwd|secret|token|authorization|api_key", re.IGNORECASE)
 _SECRETS_IN_TEXT: Final = (
-    # scheme://user:PASSWORD@host, up to the last @ of the word: a password may hold one
-    re.compile(r"(://[^\s:/@]*:)\S*(?=@)"),
+    # scheme://user:PASSWORD@host, up to the last @ of the word: a password may hold one. Bounded, so that no text of
+    # somebody else's makes the search quadratic.
+    re.compile(r"(://[^\s:/@]{0,256}:)\S{0,512}(?=@)"),
     # password=x, password='x y', "api_token": "x", Authorization: Bearer x
     re.compile(
         r"""(?i)((?:password|passwd|secret|token|authorization|api_key)["']?\s*[=:]\s*)"""
