@@ -48,7 +48,8 @@ async def serve(settings: HttpSettings, observed: Observed, metrics: Metrics) ->
     if settings.address is None:
         yield None
         return
-    runner = web.AppRunner(build(settings, observed, metrics), handle_signals=False, access_log=None)
+    app = build(settings, observed, metrics)
+    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         address = await _listen(runner, settings.address)
@@ -74,7 +75,7 @@ def build(settings: HttpSettings, observed: Observed, metrics: Metrics) -> web.A
 async def _listen(runner: web.AppRunner, address: tuple[str, int]) -> tuple[str, int]:
     host, port = address
     try:
-        await web.TCPSite(runner, host, port, shutdown_timeout=_SHUTDOWN_SECONDS).start()
+        await web.TCPSite(runner, host, port).start()
     except OSError as error:
         reason = error.strerror or str(error)
         raise HttpRefused(
