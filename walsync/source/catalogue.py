@@ -1,13 +1,15 @@
 """The source's tables as the catalogue describes them, for the names that the configuration gives."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from walsync.errors import SourceRefused
 from walsync.postgres import Connection
 from walsync.relation import ReplicaIdentity
+from walsync.source import pgtype
+from walsync.source.pgtype import PgType
 from walsync.source.settings import TableSettings
 from walsync.source.table import Table, TableColumn
 
@@ -21,7 +23,9 @@ _KINDS: Final = {
 }
 
 _RELATIONS: Final = """
-SELECT c.oid::bigint, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident, c.relispartition,
+SELECT c.oid::bigint, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
+       ARRAY(SELECT above.relid::oid::bigint FROM pg_catalog.pg_partition_ancestors(c.oid) AS above
+             WHERE above.relid <> c.oid),
        ARRAY(SELECT leaf.relid::oid::bigint FROM pg_catalog.pg_partition_tree(c.oid) AS leaf
              WHERE c.relkind = 'p' AND leaf.isleaf ORDER BY 1)
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -50,12 +54,13 @@ WHERE a.attrelid = ANY(%(relids)s::oid[]) AND a.attnum > 0 AND NOT a.attisdroppe
 ORDER BY a.attrelid, a.attnum
 """
 
+# A deferrable key is no replica identity, and names two rows for a moment: as if it were not there.
 _KEYS: Final = """
 SELECT i.indrelid::bigint, i.indisprimary, i.indisreplident, ARRAY(
     SELECT a.attname::text FROM pg_catalog.pg_attribute AS a
     WHERE a.attrelid = i.indrelid AND a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1]) ORDER BY a.attnum)
 FROM pg_catalog.pg_index AS i
-WHERE i.indrelid = ANY(%(relids)s::oid[]) AND i.indisvalid AND (i.indisprimary OR i.indisreplident)
+WHERE i.indrelid = ANY(%(relids)s::oid[]) AND i.indisvalid AND i.indimmediate AND (i.indisprimary OR i.indisreplident)
 """
 
 
@@ -75,7 +80,7 @@ class _Relation:
     kind: str
     persistence: str
     replica_identity: str
-    is_partition: bool
+    ancestors: list[int]
     leaves: list[int]
 
 
@@ -131,8 +136,10 @@ def _describe(session: Connection, found: Iterable[tuple[_Relation, TableSetting
     found = list(found)
     relids = [relation.relid for relation, _ in found]
     columns: defaultdict[int, list[TableColumn]] = defaultdict(list)
-    for relid, *rest in _query(session, _COLUMNS, relids=relids):
-        columns[relid].append(_column(rest))
+    described = _query(session, _COLUMNS, relids=relids)
+    types = pgtype.load(session, {row[3] for row in described})
+    for relid, *rest in described:
+        columns[relid].append(_column(rest, types))
     primary: dict[int, tuple[str, ...]] = {}
     index: dict[int, tuple[str, ...]] = {}
     for relid, is_primary, is_identity, names in _query(session, _KEYS, relids=relids):
@@ -146,7 +153,7 @@ def _describe(session: Connection, found: Iterable[tuple[_Relation, TableSetting
     ]
 
 
-def _column(row: Sequence[Any]) -> TableColumn:
+def _column(row: Sequence[Any], types: Mapping[int, PgType]) -> TableColumn:
     name, position, oid, typmod, type_name, base_type_name, kind, labels, not_null, default, generated = row
     return TableColumn(
         name=name,
@@ -160,6 +167,7 @@ def _column(row: Sequence[Any]) -> TableColumn:
         not_null=not_null,
         default=default,
         generated=generated,
+        type=types[oid],
     )
 
 

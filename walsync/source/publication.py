@@ -21,12 +21,18 @@ from walsync.source.table import Table
 
 _MARK: Final = "kept by walsync"
 _COLUMN_LISTS_SINCE: Final = 150000
+_GENERATED_COLUMNS_SINCE: Final = 180000
 _PUBLISH: Final = "insert, update, delete, truncate"
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A publication as the catalogue shows it; `tables` maps relid to the published columns, None for all."""
+    """A publication as the catalogue shows it; `tables` maps relid to the published columns, None for all.
+
+    `complete` means that it publishes every kind of change, and generated columns never. `memberships` names, by relid,
+    since when a table is in it without a break: a table that was taken out and put back has another membership, and
+    what changed between was not published.
+    """
 
     comment: str
     may_alter: bool
@@ -36,6 +42,7 @@ class Publication:
     via_root: bool
     tables: dict[int, tuple[str, ...] | None]
     filtered: frozenset[int]
+    memberships: dict[int, str]
 
     @property
     def is_ours(self) -> bool:
@@ -50,8 +57,9 @@ def find(session: Connection, name: str) -> Publication | None:
             """
             SELECT oid, coalesce(pg_catalog.obj_description(oid, 'pg_publication'), ''),
                    pg_catalog.pg_has_role(pubowner, 'USAGE'), pg_catalog.pg_get_userbyid(pubowner), puballtables,
-                   pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot
-            FROM pg_catalog.pg_publication WHERE pubname = %s
+                   pubinsert AND pubupdate AND pubdelete AND pubtruncate
+                       AND coalesce(pg_catalog.to_jsonb(p) ->> 'pubgencols', 'n') = 'n', pubviaroot
+            FROM pg_catalog.pg_publication AS p WHERE pubname = %s
             """,
             (name,),
         )
@@ -68,8 +76,9 @@ def find(session: Connection, name: str) -> Publication | None:
         all_tables=all_tables,
         complete=complete,
         via_root=via_root,
-        tables={relid: None if columns is None else tuple(columns) for relid, columns, _ in members},
-        filtered=frozenset(relid for relid, _, has_filter in members if has_filter),
+        tables={relid: None if columns is None else tuple(columns) for relid, _, columns, _ in members},
+        filtered=frozenset(relid for relid, _, _, has_filter in members if has_filter),
+        memberships={relid: f"{name}/{membership}" for relid, membership, _, _ in members},
     )
 
 
@@ -107,11 +116,7 @@ def keep(session: Connection, name: str, tables: Sequence[Table]) -> bool:
         raise refusal
     if found is not None and _matches(found, tables):
         return False
-    statements = [alter_statement(name, tables)] if found is not None else [create_statement(name, tables)]
-    if found is not None and not (found.complete and found.via_root):
-        statements.append(
-            f"ALTER PUBLICATION {quote(name)} SET (publish = '{_PUBLISH}', publish_via_partition_root = true)"
-        )
+    statements = [create_statement(name, tables)] if found is None else _alter(name, found, tables, session)
     try:
         with session.cursor() as cursor:
             cursor.execute("BEGIN")
@@ -121,7 +126,7 @@ def keep(session: Connection, name: str, tables: Sequence[Table]) -> bool:
             cursor.execute("COMMIT")
     except psycopg2.Error as error:
         _roll_back(session)
-        raise _refused(error, name, statements[0]) from error
+        raise _refused(error, name, statements[-1]) from error
     return True
 
 
@@ -148,6 +153,20 @@ def alter_statement(name: str, tables: Sequence[Table]) -> str:
     return f"ALTER PUBLICATION {quote(name)} SET TABLE {_members(tables)}"
 
 
+def _alter(name: str, found: Publication, tables: Sequence[Table], session: Connection) -> list[str]:
+    statements = [alter_statement(name, tables)]
+    if found.complete and found.via_root:
+        return statements
+    generated = ", publish_generated_columns = none" if session.server_version >= _GENERATED_COLUMNS_SINCE else ""
+    options = f"publish = '{_PUBLISH}', publish_via_partition_root = true{generated}"
+    statements.insert(0, f"ALTER PUBLICATION {quote(name)} SET ({options})")
+    kept = [quote(table.schema, table.name) for table in tables if table.relid in found.tables]
+    if kept:
+        # Changes went by that nobody will see again: tables that leave and come back get a new snapshot.
+        statements.insert(0, f"ALTER PUBLICATION {quote(name)} DROP TABLE ONLY {', ONLY '.join(kept)}")
+    return statements
+
+
 def _members(tables: Sequence[Table]) -> str:
     return ", ".join(_member(table) for table in sorted(tables, key=lambda table: table.qualified_name))
 
@@ -156,7 +175,8 @@ def _member(table: Table) -> str:
     columns = "" if _publishes_all(table) else f" ({', '.join(quote(column) for column in table.published)})"
     # The filter is SQL by its nature: the operator's own, from the configuration file.
     row_filter = f" WHERE ({table.row_filter})" if table.row_filter is not None else ""
-    return quote(table.schema, table.name) + columns + row_filter
+    # ONLY: inheriting tables would be published too, and without a key of their own their UPDATEs would fail.
+    return f"ONLY {quote(table.schema, table.name)}{columns}{row_filter}"
 
 
 def _publishes_all(table: Table) -> bool:
@@ -182,9 +202,12 @@ def _comment(tables: Sequence[Table]) -> str:
 
 def _tables_sql(server_version: int) -> str:
     if server_version < _COLUMN_LISTS_SINCE:
-        return "SELECT prrelid::bigint, NULL, false FROM pg_catalog.pg_publication_rel WHERE prpubid = %(oid)s"
+        return (
+            "SELECT prrelid::bigint, oid::bigint, NULL, false FROM pg_catalog.pg_publication_rel"
+            " WHERE prpubid = %(oid)s"
+        )
     return """
-        SELECT r.prrelid::bigint, CASE WHEN r.prattrs IS NOT NULL THEN ARRAY(
+        SELECT r.prrelid::bigint, r.oid::bigint, CASE WHEN r.prattrs IS NOT NULL THEN ARRAY(
                    SELECT a.attname::text FROM pg_catalog.pg_attribute AS a
                    WHERE a.attrelid = r.prrelid AND a.attnum = ANY(r.prattrs) ORDER BY a.attnum) END,
                r.prqual IS NOT NULL

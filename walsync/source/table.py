@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from walsync.relation import ReplicaIdentity
+from walsync.source.pgtype import PgType
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class TableColumn:
     without being cut or rounded. `type_kind` is pg_type.typtype: b(ase), e(num), d(omain), c(omposite),
     r(ange), m(ultirange).
     `default` is the expression of a default or, where `generated` is ``s`` (stored) or ``v`` (virtual), of the value.
+    `type` is the whole structure of the type, domains resolved.
     """
 
     name: str
@@ -29,6 +31,7 @@ class TableColumn:
     not_null: bool
     default: str | None
     generated: str
+    type: PgType
 
 
 @dataclass(frozen=True)
