@@ -41,6 +41,9 @@ CREATE TABLE IF NOT EXISTS walsync.table_state (
 )
 """
 
+_NAME_BYTES: Final = 63
+"""NAMEDATALEN - 1; slot names are ASCII."""
+
 _REMOVED: Final = "the target was restored or wiped: `walsync drop --target NAME`, then start again for a new snapshot"
 
 
@@ -87,6 +90,7 @@ class CheckpointStore:
 
     def claim(self, cursor: Cursor, writer: Writer) -> Checkpoint:
         """Raise the stored epoch to the writer's where it is lower; Fenced where it is higher."""
+        self._end_older_runs(cursor, writer)
         stored = self.require(cursor)
         self._check_epoch(stored, writer)
         if stored.epoch == writer.epoch:
@@ -166,6 +170,17 @@ class CheckpointStore:
             if _exists(cursor, table):
                 cursor.execute(f"DELETE FROM walsync.{table} WHERE slot = %(slot)s AND target = %(target)s", self._mine)
 
+    def _end_older_runs(self, cursor: Cursor, writer: Writer) -> None:
+        """End sessions of older runs of this slot: one that froze inside a COPY would hold the checkpoint for ever."""
+        stored = self.read(cursor)
+        if stored is not None and stored.epoch < writer.epoch:
+            cursor.execute(
+                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
+                " WHERE application_name = %s AND datname = pg_catalog.current_database() AND usename = current_user"
+                " AND pid <> pg_catalog.pg_backend_pid()",
+                (application_name(writer.slot, stored.epoch),),
+            )
+
     def _check_epoch(self, stored: Checkpoint, writer: Writer) -> None:
         if stored.epoch > writer.epoch:
             raise Fenced(
@@ -189,6 +204,12 @@ class CheckpointStore:
             f"target {self._target}: its checkpoint is at {stored.lsn} (epoch {stored.epoch}), not where it was left",
             hint="walsync reads it again and goes on from there",
         )
+
+
+def application_name(slot: str, epoch: int) -> str:
+    """Name a run's sessions in pg_stat_activity; the server cuts at 63 bytes, so the epoch comes whole."""
+    suffix = f" epoch {epoch}"
+    return f"walsync {slot}"[: _NAME_BYTES - len(suffix)] + suffix
 
 
 def _columns(writer: Writer) -> dict[str, str | int]:

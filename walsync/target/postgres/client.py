@@ -99,11 +99,11 @@ class Client:
         self._session: Session | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=about.replace(" ", "-"))
 
-    async def run(self, work: Callable[[Session], T]) -> T:
+    async def run(self, work: Callable[[Session], T], interrupt: Callable[[], None] | None = None) -> T:
         """Run `work` as one transaction, in this target's thread, on the session or a new one.
 
         Cancelling takes the work back: its statement is cancelled, its session closed, and nothing of it committed,
-        unless the COMMIT itself was under way.
+        unless the COMMIT itself was under way. `interrupt` wakes work that waits for something else than the server.
         """
         abandoned = threading.Event()
         loop = asyncio.get_running_loop()
@@ -112,6 +112,8 @@ class Client:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             abandoned.set()
+            if interrupt is not None:
+                interrupt()
             future.add_done_callback(_take_exception)
             await self._take_back(future)
             raise

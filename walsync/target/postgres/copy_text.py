@@ -16,6 +16,7 @@ class CopyReader:
         self._chunks = chunks
         self._loop = loop
         self._stopped = False
+        self._reading = asyncio.Lock()
         self._pending: Future[bytes] | None = None
 
     def read(self, _size: int = -1) -> bytes:
@@ -33,10 +34,16 @@ class CopyReader:
         return self.read(size)
 
     def stop(self) -> None:
-        """Make a waiting `read` raise; from the event loop."""
+        """Make a waiting `read` raise, and every later one; from the event loop."""
         self._stopped = True
         if self._pending is not None:
             self._pending.cancel()
+
+    async def close(self) -> None:
+        """Stop, and wait until the iterator is at rest, so that its owner may close it."""
+        self.stop()
+        async with self._reading:
+            pass
 
     def _fetch(self) -> "Future[bytes]":
         self._pending = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
@@ -45,8 +52,9 @@ class CopyReader:
         return self._pending
 
     async def _next(self) -> bytes:
-        # An empty chunk in the middle would read as the end.
-        async for chunk in self._chunks:
-            if chunk:
-                return chunk
+        async with self._reading:
+            # An empty chunk in the middle would read as the end.
+            async for chunk in self._chunks:
+                if chunk:
+                    return chunk
         return b""

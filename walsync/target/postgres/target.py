@@ -12,7 +12,7 @@ from walsync.lsn import LSN
 from walsync.source.table import Table
 from walsync.target.base import Batch, Checkpoint, TableState, Writer
 from walsync.target.postgres.apply import write_changes
-from walsync.target.postgres.checkpoint import CheckpointStore
+from walsync.target.postgres.checkpoint import CheckpointStore, application_name
 from walsync.target.postgres.client import Client, Session, require_writer
 from walsync.target.postgres.copy_text import CopyReader
 from walsync.target.postgres.plan import Plans
@@ -109,9 +109,9 @@ class PostgresTarget:
             return self._copy(session, table, state, reader)
 
         try:
-            return await self._client.run(work)
+            return await self._client.run(work, interrupt=reader.stop)
         finally:
-            reader.stop()
+            await reader.close()
 
     async def write(self, batch: Batch) -> None:
         """Take all changes and the checkpoint, or nothing: one transaction, whose first statement is the fence."""
@@ -162,7 +162,7 @@ class PostgresTarget:
             raise TargetRefused("WS4006", f"target {self.name}: made for slot {self._slot}, not {writer.slot}")
         self._note(session)
         session.writer = writer
-        self._client.application_name = f"walsync {writer.slot} epoch {writer.epoch}"
+        self._client.application_name = application_name(writer.slot, writer.epoch)
         with session.connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_catalog.set_config('application_name', %s, false)", (self._client.application_name,)
