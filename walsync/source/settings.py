@@ -34,18 +34,12 @@ def _unquote(part: str) -> str:
     return part[1:-1].replace('""', '"') if part.startswith('"') else part
 
 
-class TableSettings(Settings):
-    """One entry of `tables`: a table, all tables of a schema, or a part of a table's columns and rows."""
+class TablePattern(Settings):
+    """A table, or all tables of a schema, by name."""
 
     table: str
     """``schema.table``, or ``schema.*`` for every table of the schema; as the catalogue spells it, case matters. A
     part that contains a dot or a quote is written in double quotes."""
-
-    columns: tuple[str, ...] | None = None
-    """The columns to replicate; all when left out. Must contain the replica identity. Postgres 15 or later."""
-
-    where: str | None = None
-    """An SQL condition on columns of the replica identity, evaluated on the source. Postgres 15 or later."""
 
     @field_validator("table")
     @classmethod
@@ -58,6 +52,27 @@ class TableSettings(Settings):
                 'write schema.table or schema.*, such as public.users; quote a part that has a dot: public."a.b"',
             )
         return table
+
+    @property
+    def schema_name(self) -> str:
+        """The schema, unquoted."""
+        return _unquote(_parts(self.table)[0])
+
+    @property
+    def table_name(self) -> str | None:
+        """The table, unquoted; None for every table of the schema."""
+        part = _parts(self.table)[1]
+        return None if part == "*" else _unquote(part)
+
+
+class TableSettings(TablePattern):
+    """One entry of `tables`: a table, all tables of a schema, or a part of a table's columns and rows."""
+
+    columns: tuple[str, ...] | None = None
+    """The columns to replicate; all when left out. Must contain the replica identity. Postgres 15 or later."""
+
+    where: str | None = None
+    """An SQL condition on columns of the replica identity, evaluated on the source. Postgres 15 or later."""
 
     @field_validator("columns")
     @classmethod
@@ -75,17 +90,6 @@ class TableSettings(Settings):
                 "WS1015", "`columns` and `where` belong to one table, not to schema.*", "give that table its own entry"
             )
         return self
-
-    @property
-    def schema_name(self) -> str:
-        """The schema, unquoted."""
-        return _unquote(_parts(self.table)[0])
-
-    @property
-    def table_name(self) -> str | None:
-        """The table, unquoted; None for every table of the schema."""
-        part = _parts(self.table)[1]
-        return None if part == "*" else _unquote(part)
 
 
 def _parts(table: str) -> tuple[str, str]:

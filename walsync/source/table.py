@@ -40,6 +40,8 @@ class Table:
 
     `columns` are all live columns in table order; `published` names those that the stream carries (no generated ones).
     `identity` names the columns of the replica identity, `primary_key` those of the primary key, both in table order.
+    `weak_leaves` names partitions whose own replica identity, by which the server goes, lacks some of `identity`.
+    `target_name` is the table's name on the target that it was selected for.
     """
 
     relid: int
@@ -53,6 +55,8 @@ class Table:
     row_filter: str | None = None
     is_partitioned: bool = False
     leaves: tuple[int, ...] = ()
+    weak_leaves: tuple[str, ...] = ()
+    target_name: str = ""
 
     @property
     def qualified_name(self) -> str:

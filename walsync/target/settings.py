@@ -1,17 +1,82 @@
-"""What every target's block of the configuration has, whatever its kind."""
+"""What every target's block of the configuration has, whatever its kind: its name, and its part of the source."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from walsync.setting_types import refusal
 from walsync.settings import Settings
+from walsync.source.settings import TablePattern
+
+
+def _as_tuple(values: object) -> object:
+    return (values,) if isinstance(values, str) else values
+
+
+MatchValues = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_tuple, json_schema_input_type=str | list[str]),
+    Field(min_length=1),
+]
+"""One value or a list of them, as Postgres prints them: ``eu``, ``7``, ``t``."""
+
+
+class TargetTableSettings(TablePattern):
+    """One entry of a target's `tables`."""
+
+    rename: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """The table's name on this target; on Postgres ``schema.table``."""
+
+    match: Mapping[str, MatchValues] = {}
+    """Only rows whose columns have one of these values, added to the target's own `match`. The columns must be part
+    of the replica identity: a row that no longer matches is deleted here."""
+
+
+def _complete(entry: object) -> object:
+    return {"table": entry} if isinstance(entry, str) else entry
+
+
+def _check_entries(entries: tuple[TargetTableSettings, ...] | None) -> tuple[TargetTableSettings, ...] | None:
+    for index, entry in enumerate(entries or ()):
+        if entry.table_name is None and entry.rename is not None:
+            raise refusal(
+                "WS1022",
+                "`rename` gives one table its name, not schema.*",
+                "give that table its own entry",
+                at=(index,),
+            )
+    return entries
 
 
 class TargetSettings(Settings):
     """One entry of `targets`; each kind adds its own keys and a literal `type`."""
+
+    names_ignore_case: ClassVar[bool] = False
+    """Whether this kind takes two tables whose names differ by case only for one."""
 
     type: str
     """The kind of target."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     """The target's name in the registry, in metrics and in messages; unique; lower case, digits, ``_`` and ``-``."""
+
+    tables: Annotated[
+        tuple[
+            Annotated[
+                TargetTableSettings, BeforeValidator(_complete, json_schema_input_type=str | TargetTableSettings)
+            ],
+            ...,
+        ]
+        | None,
+        AfterValidator(_check_entries),
+    ] = None
+    """The part of `source.tables` that this target gets, as ``schema.table``, ``schema.*`` or with `rename` and
+    `match`; all when left out."""
+
+    match: Mapping[str, MatchValues] = {}
+    """Only rows whose columns have one of these values, such as ``{region: eu}``, in all tables of this target."""
+
+    def name_of(self, schema: str, table: str) -> str:
+        """Name a source table that is not renamed: ``users``, and ``other__users`` for a schema beside public."""
+        return table if schema == "public" else f"{schema}__{table}"

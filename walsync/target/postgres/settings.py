@@ -14,3 +14,7 @@ class PostgresSettings(TargetSettings):
 
     dsn: Secret
     """A libpq connection string or URL, such as ``postgresql://app@replica:5432/app``."""
+
+    def name_of(self, schema: str, table: str) -> str:
+        """Keep schema and name."""
+        return f"{schema}.{table}"
