@@ -58,9 +58,7 @@ def check_publication_rights(
 
 def check_registry_rights(session: Connection, report: Report, where: str) -> bool:
     """Note what keeps this role from the registry; tell whether it can be read."""
-    (table, schema) = row(
-        session, "SELECT pg_catalog.to_regclass('walsync.target')::oid, pg_catalog.to_regnamespace('walsync')::oid"
-    )
+    table, schema = _relation(session, "walsync", "target"), _schema(session, "walsync")
     if table is not None:
         (allowed,) = row(
             session,
@@ -128,7 +126,7 @@ def check_target_rights(session: Connection, tables: Sequence[Table], report: Re
     user, database = quote(session.info.user), quote(session.info.dbname)
     may_create = _may_create_in_database(session)
     for schema in sorted({"walsync", *(table.schema for table in tables)}):
-        (oid,) = row(session, "SELECT pg_catalog.to_regnamespace(%s)::oid", quote(schema))
+        oid = _schema(session, schema)
         if oid is None and not may_create:
             grant = f"on the target: GRANT CREATE ON DATABASE {database} TO {user}"
             report.error("WS4903", where, f"this role may not create the schema {schema}", grant)
@@ -139,12 +137,12 @@ def check_target_rights(session: Connection, tables: Sequence[Table], report: Re
 
 def _check_schema(session: Connection, schema: str, tables: Sequence[Table], report: Report, *, where: str) -> None:
     user = quote(session.info.user)
-    wanted = [quote(table.schema, table.name) for table in tables if table.schema == schema]
+    wanted = [table.name for table in tables if table.schema == schema]
     if schema == "walsync":
-        wanted = ["walsync.checkpoint", "walsync.table_state", *wanted]
+        wanted = ["checkpoint", "table_state", *wanted]
     absent = False
     for name in wanted:
-        (oid,) = row(session, "SELECT pg_catalog.to_regclass(%s)::oid", name)
+        oid = _relation(session, schema, name)
         if oid is None:
             absent = True
             continue
@@ -157,11 +155,23 @@ def _check_schema(session: Connection, schema: str, tables: Sequence[Table], rep
             oid,
         )
         if lacking:
-            grant = f"on the target: GRANT {', '.join(lacking)} ON {name} TO {user}"
-            report.error("WS4903", where, f"this role may not write {name}", grant)
+            grant = f"on the target: GRANT {', '.join(lacking)} ON {quote(schema, name)} TO {user}"
+            report.error("WS4903", where, f"this role may not write {schema}.{name}", grant)
     if not _has_schema(session, schema, "USAGE") or (absent and not _has_schema(session, schema, "CREATE")):
         grant = f"on the target: GRANT USAGE, CREATE ON SCHEMA {quote(schema)} TO {user}"
         report.error("WS4903", where, f"this role may not use the schema {schema} or create tables in it", grant)
+
+
+def _schema(session: Connection, name: str) -> int | None:
+    oid: int | None = row(session, "SELECT (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = %s)", name)[0]
+    return oid
+
+
+def _relation(session: Connection, schema: str, name: str) -> int | None:
+    # to_regclass would fail where the role may not use the schema, which is what is being asked.
+    query = "SELECT (SELECT oid FROM pg_catalog.pg_class WHERE relname = %s AND relnamespace = %s::oid)"
+    oid: int | None = row(session, query, name, _schema(session, schema))[0]
+    return oid
 
 
 def _has_schema(session: Connection, schema: str, privilege: str) -> bool:

@@ -57,8 +57,11 @@ def _examine_session(
     report.refused(_WHERE, *problems)
     if not problems:
         report.ok(_WHERE, "wal_level is logical, and the role may replicate")
+    if row(session, "SELECT pg_catalog.pg_is_in_recovery()")[0]:
+        report.error("WS2906", _WHERE, "the server is a standby", "name the primary in source.dsn")
+        return
     slot = slots.find(session, settings.slot)
-    _check_server_settings(session, report)
+    _check_retention(session, report)
     _check_room(session, slot, report)
     _check_tables(settings, session, source, report)
     _check_publication(settings, session, source.tables, report)
@@ -72,16 +75,14 @@ def _version(session: Connection) -> str:
     return str(row(session, "SELECT pg_catalog.current_setting('server_version')")[0])
 
 
-def _check_server_settings(session: Connection, report: Report) -> None:
-    in_recovery, keep, idle = row(
+def _check_retention(session: Connection, report: Report) -> None:
+    keep, idle = row(
         session,
         """
-        SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('max_slot_wal_keep_size'),
+        SELECT pg_catalog.current_setting('max_slot_wal_keep_size'),
                pg_catalog.current_setting('idle_replication_slot_timeout', true)
         """,
     )
-    if in_recovery:
-        report.error("WS2906", _WHERE, "the server is a standby", "name the primary in source.dsn")
     if idle not in {None, "0"}:
         report.warning(
             "WS2903",

@@ -1,9 +1,11 @@
 """``walsync drop``: forgets one target, or everything that walsync has made on the source."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import click
 import psycopg2
@@ -19,6 +21,10 @@ from walsync.source.session import open_session, source_error
 from walsync.source.settings import SourceSettings
 from walsync.target.registry import open_target
 from walsync.target.settings import TargetSettings
+
+_RELEASE_SECONDS: Final = 3.0
+_RELEASE_POLL_SECONDS: Final = 0.1
+"""The server holds the slot for a moment after the process that read it has ended."""
 
 
 @click.command()
@@ -72,11 +78,15 @@ def _drop_all(config: Config, session: Connection) -> None:
         click.echo(f"dropped publication {settings.publication}")
     elif publication.find(session, settings.publication) is not None:
         click.echo(f"kept publication {settings.publication}, which walsync did not make")
+    click.echo("nothing of walsync is left on the source but the empty registry")
 
 
 def _refuse_while_active(session: Connection, slot: str) -> None:
-    found = slots.find(session, slot)
-    if found is not None and found.active_pid is not None:
+    deadline = time.monotonic() + _RELEASE_SECONDS
+    while (found := slots.find(session, slot)) is not None and found.active_pid is not None:
+        if time.monotonic() < deadline:
+            time.sleep(_RELEASE_POLL_SECONDS)
+            continue
         raise SourceRefused("WS2403", f"slot {slot} is in use by pid {found.active_pid}", hint="stop walsync first")
 
 

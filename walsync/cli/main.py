@@ -72,4 +72,4 @@ def execute(arguments: Sequence[str]) -> int:
 def _tell(code: str, message: str, hint: str) -> None:
     click.echo(f"{click.style('error', fg='red', bold=True)} {code}: {logs.mask_text(message)}", err=True)
     if hint:
-        click.echo(f"  hint: {hint}", err=True)
+        click.echo(f"  hint: {logs.mask_text(hint)}", err=True)
