@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from walsync.errors import SourceRefused
@@ -100,9 +100,14 @@ def load(session: Connection, wanted: Sequence[TableSettings]) -> Catalogue:
             for relation in relations.values():
                 if relation.schema == one.schema_name and _publishable(relation):
                     chosen.setdefault((relation.schema, relation.name), one)
+    wanted_relids = {relations[name].relid for name in chosen if name in relations}
     found: list[tuple[_Relation, TableSettings]] = []
     for name, settings in chosen.items():
-        problem = _problem(name, relations.get(name))
+        named = relations.get(name)
+        under_root = named is not None and not wanted_relids.isdisjoint(named.ancestors)
+        if under_root and settings.table_name is None:
+            continue  # its changes arrive under its root
+        problem = _under_root(name) if under_root else _problem(name, named)
         if problem is not None:
             catalogue.problems.append(problem)
         else:
@@ -112,8 +117,7 @@ def load(session: Connection, wanted: Sequence[TableSettings]) -> Catalogue:
 
 
 def _publishable(relation: _Relation) -> bool:
-    # A partition's changes arrive under its root, which the schema holds as well.
-    return relation.kind in "rp" and relation.persistence == "p" and not relation.is_partition
+    return relation.kind in "rp" and relation.persistence == "p"
 
 
 def _problem(name: tuple[str, str], relation: _Relation | None) -> SourceRefused | None:
@@ -132,9 +136,18 @@ def _problem(name: tuple[str, str], relation: _Relation | None) -> SourceRefused
     )
 
 
+def _under_root(name: tuple[str, str]) -> SourceRefused:
+    return SourceRefused(
+        "WS2208",
+        f"{'.'.join(name)} is a partition of another table of source.tables: its changes arrive under that one only",
+        hint="remove one of the two from source.tables",
+    )
+
+
 def _describe(session: Connection, found: Iterable[tuple[_Relation, TableSettings]]) -> list[Table]:
     found = list(found)
     relids = [relation.relid for relation, _ in found]
+    leaves = _load_leaves(session, [leaf for relation, _ in found for leaf in relation.leaves])
     columns: defaultdict[int, list[TableColumn]] = defaultdict(list)
     described = _query(session, _COLUMNS, relids=relids)
     types = pgtype.load(session, {row[3] for row in described})
@@ -142,15 +155,56 @@ def _describe(session: Connection, found: Iterable[tuple[_Relation, TableSetting
         columns[relid].append(_column(rest, types))
     primary: dict[int, tuple[str, ...]] = {}
     index: dict[int, tuple[str, ...]] = {}
-    for relid, is_primary, is_identity, names in _query(session, _KEYS, relids=relids):
+    for relid, is_primary, is_identity, names in _query(session, _KEYS, relids=[*relids, *leaves]):
         if is_primary:
             primary[relid] = tuple(names)
         if is_identity:
             index[relid] = tuple(names)
-    return [
-        _table(relation, settings, tuple(columns[relation.relid]), primary.get(relation.relid, ()), index)
-        for relation, settings in found
-    ]
+    tables = []
+    for relation, settings in found:
+        live = tuple(columns[relation.relid])
+        plain = tuple(column.name for column in live if not column.generated)
+        identity = _identity(relation.relid, relation.replica_identity, plain, primary, index)
+        weak = [
+            name
+            for name, leaf, letter in (leaves[leaf] for leaf in relation.leaves)
+            if not set(identity) <= set(_identity(leaf, letter, plain, primary, index))
+        ]
+        table = _table(relation, settings, live, primary.get(relation.relid, ()), identity)
+        tables.append(replace(table, weak_leaves=tuple(weak)))
+    return tables
+
+
+def _load_leaves(session: Connection, relids: list[int]) -> dict[int, tuple[str, int, str]]:
+    rows = _query(
+        session,
+        """
+        SELECT n.nspname || '.' || c.relname, c.oid::bigint, c.relreplident
+        FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = ANY(%(relids)s::oid[])
+        """,
+        relids=relids,
+    )
+    return {relid: (name, relid, letter) for name, relid, letter in rows}
+
+
+def _identity(
+    relid: int,
+    letter: str,
+    plain: tuple[str, ...],
+    primary: Mapping[int, tuple[str, ...]],
+    index: Mapping[int, tuple[str, ...]],
+) -> tuple[str, ...]:
+    """Return the columns of a replica identity; `plain` are the table's columns that are not generated."""
+    match ReplicaIdentity(letter):
+        case ReplicaIdentity.DEFAULT:
+            return primary.get(relid, ())
+        case ReplicaIdentity.INDEX:
+            return index.get(relid, ())
+        case ReplicaIdentity.FULL:
+            return plain
+        case ReplicaIdentity.NOTHING:
+            return ()
 
 
 def _column(row: Sequence[Any], types: Mapping[int, PgType]) -> TableColumn:
@@ -176,14 +230,8 @@ def _table(
     settings: TableSettings,
     columns: tuple[TableColumn, ...],
     primary_key: tuple[str, ...],
-    index: dict[int, tuple[str, ...]],
+    identity: tuple[str, ...],
 ) -> Table:
-    identity = {
-        ReplicaIdentity.DEFAULT: primary_key,
-        ReplicaIdentity.NOTHING: (),
-        ReplicaIdentity.FULL: tuple(column.name for column in columns if not column.generated),
-        ReplicaIdentity.INDEX: index.get(relation.relid, ()),
-    }[ReplicaIdentity(relation.replica_identity)]
     listed = settings.columns
     return Table(
         relid=relation.relid,

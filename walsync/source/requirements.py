@@ -68,7 +68,15 @@ def of_table(session: Connection, table: Table) -> list[SourceRefused]:
                 hint=f"ALTER TABLE {quote(table.schema, table.name)} ADD PRIMARY KEY (...), or REPLICA IDENTITY FULL",
             )
         ]
-    found = []
+    found = [
+        SourceRefused(
+            "WS2203",
+            f"partition {leaf} of {table.qualified_name} has a weaker replica identity than the table: published, its "
+            "UPDATEs and DELETEs would fail or lack their key",
+            hint=f"ALTER TABLE {leaf} REPLICA IDENTITY as that of {table.qualified_name}; partitions do not inherit it",
+        )
+        for leaf in table.weak_leaves
+    ]
     all_published = len(table.published) == sum(not column.generated for column in table.columns)
     if session.server_version < _FILTERS_SINCE and (table.row_filter is not None or not all_published):
         found.append(
