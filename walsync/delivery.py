@@ -49,7 +49,6 @@ class Path:
     upstream: Upstream
     prepared: Prepared
     writer: Writer
-    publication: str
     backlog: Backlog
     acknowledgement: Acknowledgement
     batch: BatchSettings
@@ -164,6 +163,7 @@ class Delivery:
                 self._registration = await path.upstream.register(self.name, self.kind, source.confirmed_flush)
             await self._target.register(self._registration.id, path.writer, source.confirmed_flush)
         checkpoint = await self._target.claim(path.writer)
+        path.acknowledgement.reopen(self.name, checkpoint.lsn)
         # Whoever had the target before may have moved it between the first look and the claim.
         source = await path.upstream.position(path.prepared, path.acknowledgement.confirmed)
         decide(self.name, self._registration, checkpoint, source)
@@ -175,7 +175,7 @@ class Delivery:
         return (
             state is not None
             and state.relid == table.relid
-            and state.publication == self._path.publication
+            and state.publication == self._path.prepared.memberships.get(table.relid)
             and state.definition == table.definition
         )
 
@@ -184,7 +184,8 @@ class Delivery:
         async with self._path.upstream.snapshot() as (lsn, reader):
             for table in tables:
                 self.progress.copying = table.qualified_name
-                state = TableState(table.relid, self._path.publication, table.definition, lsn)
+                membership = self._path.prepared.memberships[table.relid]
+                state = TableState(table.relid, membership, table.definition, lsn)
                 async with aclosing(reader.read(table)) as chunks:
                     rows = await self._target.copy(table, state, chunks)
                 self.progress.copying = None

@@ -1,5 +1,6 @@
 """What the running pipeline tells: the status of this moment, and whether it makes progress."""
 
+import asyncio
 import time
 from typing import Final
 
@@ -28,6 +29,9 @@ _SILENT_SECONDS: Final = 90.0
 _STUCK_SECONDS: Final = 900.0
 """A target that streams, has work and has finished nothing for so long hangs; a large transaction may take minutes."""
 
+_ASK_SECONDS: Final = 2.0
+"""The source answers in milliseconds; Prometheus gives up a scrape after 10 s."""
+
 _EPOCH_2000: Final = 946_684_800
 _MICROSECONDS: Final = 1_000_000
 
@@ -37,6 +41,7 @@ class Observer:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._asking: asyncio.Task[tuple[Slot | None, LSN | None]] | None = None
 
     async def status(self) -> Status:
         """Return the status of this moment."""
@@ -76,6 +81,13 @@ class Observer:
         return reasons
 
     async def _ask_source(self) -> tuple[Slot | None, LSN | None]:
+        # One question at a time, and no answer waits for it long: the source may be frozen, or busy with a start.
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        await asyncio.wait([self._asking], timeout=_ASK_SECONDS)
+        return self._asking.result() if self._asking.done() else (None, None)
+
+    async def _ask(self) -> tuple[Slot | None, LSN | None]:
         try:
             return await self._pipeline.upstream.slot(), await self._pipeline.upstream.wal_end()
         except WalsyncError:

@@ -9,12 +9,18 @@ broken stream is simply opened again where the backlog ends.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    wait_random_exponential,
+)
 
 from walsync.backlog.backlog import Backlog
 from walsync.checkpoint.acknowledgement import Acknowledgement
@@ -25,12 +31,13 @@ from walsync.logs import Logger
 from walsync.lsn import LSN
 from walsync.metrics import Metrics
 from walsync.reader import Reader
-from walsync.source.stream import SlotActive, Stream
+from walsync.source.stream import SlotActive, SourceChanged, Stream
 from walsync.status import TargetState
 from walsync.target.registry import open_target
 from walsync.transaction.change import Transaction
 from walsync.upstream import Prepared, Upstream
 
+_T = TypeVar("_T")
 _BACKOFF: Final = wait_random_exponential(multiplier=0.1, max=10)
 _SLOT_ACTIVE_SECONDS: Final = 1.0
 """How often a waiting instance tries again to take the slot: a takeover is a matter of seconds."""
@@ -82,8 +89,9 @@ class Pipeline:
         try:
             async for attempt in retrying:
                 with attempt:
-                    if not self._stopping.is_set():
-                        await self._run_session()
+                    session = await self._unless_stopped(self._begin_session())
+                    if session is not None:
+                        await self._run_session(*session)
         finally:
             await self.upstream.close()
 
@@ -104,10 +112,10 @@ class Pipeline:
             if all(p.position >= goal for p in progress):
                 return
 
-    async def _run_session(self) -> None:
+    async def _begin_session(self) -> tuple[Session, Stream]:
         prepared = await self.upstream.prepare([target.name for target in self.config.targets])
         writer = await self.upstream.draw_writer(prepared)
-        stream = await self.upstream.open_stream(prepared.confirmed_flush)
+        stream = await self.upstream.open_stream(prepared, prepared.confirmed_flush)
         log.info("slot_taken", slot=writer.slot, epoch=writer.epoch, lsn=str(prepared.confirmed_flush))
         self.source_error = None
         backlog = Backlog(self.config.backlog.max_bytes, prepared.confirmed_flush)
@@ -116,7 +124,6 @@ class Pipeline:
             self.upstream,
             prepared,
             writer,
-            self.config.source.publication,
             backlog,
             acknowledgement,
             self.config.batch,
@@ -127,11 +134,26 @@ class Pipeline:
         for settings in self.config.targets:
             target = open_target(settings, slot=writer.slot, collapse=self.config.batch.transactions != 1)
             deliveries[target.name] = Delivery(target, prepared.registrations.get(target.name), path)
-        self.session = Session(prepared, backlog, acknowledgement, deliveries)
+        return Session(prepared, backlog, acknowledgement, deliveries), stream
+
+    async def _run_session(self, session: Session, stream: Stream) -> None:
+        self.session = session
         try:
-            await self._follow(self.session, stream)
+            await self._follow(session, stream)
         finally:
             self.session = None
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, _T]) -> _T | None:
+        """Do the work, unless `stop` is called before it is done: it may be waiting for others for hours."""
+        working = asyncio.create_task(work)
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            stopping.cancel()
+            working.cancel()
+            await asyncio.wait([working])
 
     async def _follow(self, session: Session, stream: Stream) -> None:
         """Read and deliver until stopped; the first failure of any part cancels the others."""
@@ -145,7 +167,7 @@ class Pipeline:
 
     async def _read(self, session: Session, stream: Stream) -> None:
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(SourceUnavailable),
+            retry=retry_if_exception_type(SourceUnavailable) & retry_if_not_exception_type(SourceChanged),
             wait=self._backoff,
             before_sleep=self._note_source_error,
             sleep=self._sleep,
@@ -156,7 +178,9 @@ class Pipeline:
             with attempt:
                 if self._stopping.is_set() and opened is None:
                     return
-                opened = opened or await self.upstream.open_stream(session.backlog.end)
+                # What all targets have is not asked for again: it may be undecodable, in a publication made since.
+                start = max(session.backlog.end, session.acknowledgement.confirmed)
+                opened = opened or await self.upstream.open_stream(session.prepared, start)
                 self.source_error = None
                 reader = Reader(opened, self._deliver)
                 opened = None

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -20,11 +21,18 @@ DONE: Final = 0
 NOT_CAUGHT_UP: Final = 3
 INTERRUPTED: Final = 130
 
+_THREADS: Final = 8  # the reader, the source's session, what a cancelled call still occupies
+_THREADS_PER_TARGET: Final = 2
+
 log: Logger = structlog.get_logger()
 
 
 async def run(config: Config, *, until_caught_up: bool = False, timeout: float | None = None) -> int:  # noqa: ASYNC109
     """Keep the targets in step until SIGTERM or SIGINT, or until they have caught up; return the exit code."""
+    # A target may wait in a thread of its own, for a slot or a COPY: none of them may take the reader's. Python's
+    # default is 4 more than the cores.
+    threads = ThreadPoolExecutor(_THREADS + _THREADS_PER_TARGET * len(config.targets), thread_name_prefix="walsync")
+    asyncio.get_running_loop().set_default_executor(threads)
     metrics = Metrics()
     pipeline = Pipeline(config, metrics)
     async with serve(config.http, Observer(pipeline), metrics), _signals(pipeline):

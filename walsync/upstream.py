@@ -4,7 +4,7 @@ Everything blocking runs in a thread, one call at a time on one ordinary session
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -37,6 +37,8 @@ from walsync.target.base import Writer
 
 _T = TypeVar("_T")
 _BLOCKERS_EVERY_SECONDS: Final = 2.0
+_CANCEL_EVERY_SECONDS: Final = 0.25
+"""A cancel request between two statements does nothing, so it is repeated."""
 
 log: Logger = structlog.get_logger()
 
@@ -48,6 +50,7 @@ class Prepared:
     identity: Identity
     history: tuple[timeline.Switch, ...]
     tables: Sequence[Table]
+    memberships: Mapping[int, str]
     registrations: dict[str, Registration]
     confirmed_flush: LSN
 
@@ -67,17 +70,18 @@ class Upstream:
     async def prepare(self, targets: Iterable[str]) -> Prepared:
         """Check the source, then make registry, publication and slot what the configuration says."""
         names = set(targets)
-        tables, registrations = await self._call(lambda session: self._prepare(session, names))
+        tables, memberships, registrations = await self._call(lambda session: self._prepare(session, names))
         async with self._replication(self._name) as replication:
             identity, history = await asyncio.to_thread(_identify, replication)
         confirmed = await self._ensure_slot(registrations)
-        return Prepared(identity, history, tables, registrations, confirmed)
+        return Prepared(identity, history, tables, memberships, registrations, confirmed)
 
-    async def open_stream(self, start: LSN) -> Stream:
+    async def open_stream(self, prepared: Prepared, start: LSN) -> Stream:
         """Take the slot and stream from `start`; SlotActive while another session has it."""
         return await asyncio.to_thread(
             lambda: Stream.open(
                 self._dsn,
+                identity=prepared.identity,
                 slot=self._settings.slot,
                 publication=self._settings.publication,
                 start=start,
@@ -134,7 +138,9 @@ class Upstream:
                 await asyncio.to_thread(self._session.close)
                 self._session = None
 
-    def _prepare(self, session: Connection, targets: set[str]) -> tuple[list[Table], dict[str, Registration]]:
+    def _prepare(
+        self, session: Connection, targets: set[str]
+    ) -> tuple[list[Table], Mapping[int, str], dict[str, Registration]]:
         _raise_first(requirements.of_server(session))
         registry = self._registry(session)
         registrations = registry.load()
@@ -153,7 +159,8 @@ class Upstream:
         if publication.keep(session, self._settings.publication, found.tables):
             log.info("publication_changed", publication=self._settings.publication, tables=len(found.tables))
         registry.create()
-        return found.tables, registrations
+        kept = publication.find(session, self._settings.publication)
+        return found.tables, kept.memberships if kept is not None else {}, registrations
 
     async def _ensure_slot(self, registrations: dict[str, Registration]) -> LSN:
         found = await self.slot()
@@ -204,7 +211,20 @@ class Upstream:
 
     async def _call(self, function: Callable[[Connection], _T]) -> _T:
         async with self._one_call:
-            return await asyncio.to_thread(self._in_thread, function)
+            calling = asyncio.create_task(asyncio.to_thread(self._in_thread, function))
+            try:
+                return await asyncio.shield(calling)
+            except asyncio.CancelledError:
+                # The thread has the session until its statement ends, and nobody else may have it before.
+                while not (await asyncio.wait([calling], timeout=_CANCEL_EVERY_SECONDS))[0]:
+                    await asyncio.to_thread(self._cancel)
+                calling.exception()
+                raise
+
+    def _cancel(self) -> None:
+        if self._session is not None:
+            with suppress(psycopg2.Error):
+                self._session.cancel()
 
     def _in_thread(self, function: Callable[[Connection], _T]) -> _T:
         if self._session is None or self._session.closed:

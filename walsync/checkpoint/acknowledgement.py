@@ -28,6 +28,11 @@ class Acknowledgement:
             raise ValueError(f"target {name} is a member already")
         self._durable[name] = durable
 
+    def reopen(self, name: str, durable: LSN) -> None:
+        """Take a target's word as it was opened again: a restored or failed-over one has less than it had once."""
+        self._durable[name] = durable
+        self._confirmed = max(self._confirmed, min(self._durable.values()))
+
     def acknowledge(self, name: str, durable: LSN) -> None:
         """Note that the target has everything below `durable`; an older word that comes late changes nothing."""
         self._durable[name] = max(self._durable[name], durable)

@@ -7,9 +7,11 @@ from types import TracebackType
 from typing import Final, Self
 
 import psycopg2
+from psycopg2 import errors as pg
 
+from walsync.errors import SourceUnavailable
 from walsync.identifier import quote
-from walsync.postgres import Connection, connect
+from walsync.postgres import Connection, connect, describe
 from walsync.source.session import source_error
 from walsync.source.table import Table
 
@@ -65,6 +67,9 @@ class SnapshotReader:
             with session.cursor() as cursor:
                 cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 cursor.execute("SET TRANSACTION SNAPSHOT %s", (self._snapshot,))
+        except (pg.InvalidParameterValue, pg.UndefinedObject) as error:
+            # The session that exported it has ended meanwhile.
+            raise SourceUnavailable("WS2002", f"the snapshot is gone: {describe(error)}") from error
         except psycopg2.Error as error:
             raise source_error(error) from error
         return session

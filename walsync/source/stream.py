@@ -19,7 +19,7 @@ from walsync.lsn import LSN
 from walsync.postgres import Connection
 from walsync.source import slot as slots
 from walsync.source.copy_both import CopyBoth
-from walsync.source.session import open_replication, source_error
+from walsync.source.session import Identity, identify, open_replication, source_error
 
 STATUS_INTERVAL_SECONDS: Final = 1.0
 """How often a status update goes out; after every transaction would cost a quarter of the throughput."""
@@ -38,6 +38,10 @@ _STATUS: Final = Struct("!cQQQqB")
 
 class SlotActive(SourceUnavailable):
     """Another session streams from the slot; waiting for it is right."""
+
+
+class SourceChanged(SourceUnavailable):
+    """Another cluster answers, or another timeline: what positions mean has to be asked again."""
 
 
 class WalData(NamedTuple):
@@ -71,14 +75,18 @@ class Stream:
         self._asked_at: float | None = None
 
     @classmethod
-    def open(cls, dsn: str, *, slot: str, publication: str, start: LSN, application_name: str) -> Self:
+    def open(
+        cls, dsn: str, *, identity: Identity, slot: str, publication: str, start: LSN, application_name: str
+    ) -> Self:
         """Take the slot and stream everything that commits at or after `start`.
 
+        A position means something on its own cluster and timeline only: `identity` is the one that `start` is of.
         The server raises a start below the slot's confirmed_flush_lsn in silence, which would be a gap: it is read on
         the same session first, and a start below it is refused.
         """
         connection = open_replication(dsn, application_name)
         try:
+            _refuse_another(connection, identity)
             _refuse_gap(connection, slot, start)
             with connection.cursor() as cursor:
                 cursor.start_replication_expert(_command(slot, publication, start), decode=False)  # type: ignore[attr-defined]
@@ -144,7 +152,7 @@ class Stream:
         frames: list[Frame] = []
         read = self._copy.read
         while len(frames) < _FRAMES_PER_READ and (raw := read()) is not None:
-            if raw[0] == ord("w"):
+            if raw[0] == ord("w") and len(raw) > _WAL_DATA.size:
                 _, data_start, _, server_time = _WAL_DATA.unpack_from(raw)
                 frames.append(WalData(data_start, server_time, raw[_WAL_DATA.size :]))
             else:
@@ -172,13 +180,24 @@ def _command(slot: str, publication: str, start: LSN) -> str:
     return f"START_REPLICATION SLOT {quote(slot)} LOGICAL {start} (proto_version '1', publication_names '{names}')"
 
 
+def _refuse_another(connection: Connection, expected: Identity) -> None:
+    found = identify(connection)
+    if (found.system_identifier, found.timeline) != (expected.system_identifier, expected.timeline):
+        raise SourceChanged(
+            "WS2004",
+            f"the source was cluster {expected.system_identifier} on timeline {expected.timeline} and is now "
+            f"{found.system_identifier} on timeline {found.timeline}: every target's position is checked again",
+        )
+
+
 def _refuse_gap(connection: Connection, name: str, start: LSN) -> None:
     found = slots.find(connection, name)
     if found is None:
         raise SourceRefused("WS2406", f"slot {name} does not exist any more", hint="walsync check")
-    if found.confirmed_flush_lsn is not None and found.confirmed_flush_lsn > start:
+    confirmed = slots.usable(found, connection.info.dbname)
+    if confirmed > start:
         raise SourceRefused(
             "WS5001",
-            f"slot {name} has moved on to {found.confirmed_flush_lsn}, past {start} where the stream must begin",
+            f"slot {name} has moved on to {confirmed}, past {start} where the stream must begin",
             hint="somebody advanced or recreated the slot: walsync drop, then walsync run for a new snapshot",
         )

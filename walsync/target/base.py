@@ -38,6 +38,7 @@ class Checkpoint:
 class TableState:
     """What a target has stored about one table: whose copy it is, and since when it is complete.
 
+    `publication` names the table's membership in it: one that left and came back missed changes between.
     `synced_lsn` is the snapshot's position: the stream applies to this table iff commit_lsn >= synced_lsn.
     """
 
