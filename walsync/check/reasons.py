@@ -37,7 +37,7 @@ REASONS: Final[Mapping[str, str]] = {
     "WS4901": "the target's triggers and foreign keys fire for replicated rows: they may refuse or change them",
     "WS4902": _OTHERS_GO_ON,
     "WS4903": _OTHERS_GO_ON,
-    "WS4904": "each change would be written back to where it came from, and the first snapshot would empty the tables",
+    "WS4904": "the first snapshot would wait for its own reader, with the table locked against the application",
     "WS5001": _GAP,
     "WS5002": _GAP,
     "WS5003": _GAP,
