@@ -1,0 +1,145 @@
+"""Compares a target with its source, row by row and value by value, through plain clients.
+
+It imports nothing of walsync's own targets, so that a mistake there cannot hide itself here.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias
+
+import psycopg2
+from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2's class has a lower-case name
+from psycopg2.extensions import quote_ident
+
+Row: TypeAlias = tuple[str | None, ...]
+"""The text of each value."""
+
+_SAMPLES: Final = 5
+_SAMPLE_CHARACTERS: Final = 60
+_SETTINGS: Final = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "timezone=UTC",
+        "datestyle=ISO",
+        "intervalstyle=postgres",
+        "bytea_output=hex",
+        "extra_float_digits=1",
+        "lc_monetary=C",
+        "search_path=",
+    )
+)
+"""What changes the text of values, the same on both sides."""
+
+
+@dataclass(frozen=True, order=True)
+class TableName:
+    """A table by schema and name, as they are in the catalogue."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+class Reader(Protocol):
+    """A database whose tables can be read as text."""
+
+    def read(self, table: TableName, columns: Sequence[str]) -> Iterable[Row]:
+        """Return all rows of a table, in any order."""
+        ...
+
+
+class PostgresReader:
+    """A Postgres database, read by an ordinary session for each table."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    def tables(self, schemas: Sequence[str]) -> dict[TableName, tuple[str, ...]]:
+        """List the tables of some schemas with their columns; a partition is part of its root."""
+        rows = self._query(
+            """
+            SELECT n.nspname::text, c.relname::text, a.attname::text
+            FROM pg_catalog.pg_class AS c
+            JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+            JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            WHERE n.nspname = ANY (%s) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+            ORDER BY n.nspname, c.relname, a.attnum
+            """,
+            list(schemas),
+        )
+        tables: dict[TableName, tuple[str, ...]] = {}
+        for schema, name, column in rows:
+            table = TableName(str(schema), str(name))
+            tables[table] = (*tables.get(table, ()), str(column))
+        return tables
+
+    def read(self, table: TableName, columns: Sequence[str]) -> list[Row]:
+        """Return all rows of a table as the server's own text."""
+        with closing(self._connect()) as session, session.cursor() as cursor:
+            values = ", ".join(f"{quote_ident(column, session)}::text" for column in columns)
+            cursor.execute(
+                f"SELECT {values} FROM {quote_ident(table.schema, session)}.{quote_ident(table.name, session)}"
+            )
+            return cursor.fetchall()
+
+    def _query(self, sql: str, *parameters: object) -> list[tuple[str, ...]]:
+        with closing(self._connect()) as session, session.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return cursor.fetchall()
+
+    def _connect(self) -> Connection:
+        return psycopg2.connect(self._dsn, options=_SETTINGS, application_name="compare")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One table in source and target: how many rows the source has, and the rows that only one of them has."""
+
+    table: TableName
+    rows: int
+    missing: tuple[Row, ...]
+    """In the source and not in the target; a row that differs is here in its one form, and below in its other."""
+    extra: tuple[Row, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether there is no difference."""
+        return not (self.missing or self.extra)
+
+    def __str__(self) -> str:
+        if self.equal:
+            return f"{self.table}: {self.rows} rows, equal"
+        lines = [f"{self.table}: {self.rows} rows, {len(self.missing)} missing, {len(self.extra)} extra"]
+        for label, rows in (("missing", self.missing), ("extra", self.extra)):
+            lines += [f"  {label}: {_cut(row)}" for row in rows[:_SAMPLES]]
+        return "\n".join(lines)
+
+
+def compare(source: PostgresReader, target: Reader, schemas: Sequence[str]) -> list[Comparison]:
+    """Compare every table of the source's schemas; equal rows count, so a table without a key is compared exactly."""
+    return [
+        _compare(table, source.read(table, columns), target.read(table, columns))
+        for table, columns in source.tables(schemas).items()
+    ]
+
+
+def _compare(table: TableName, source: Iterable[Row], target: Iterable[Row]) -> Comparison:
+    ours, theirs = Counter(source), Counter(target)
+    return Comparison(
+        table,
+        rows=ours.total(),
+        missing=tuple((ours - theirs).elements()),
+        extra=tuple((theirs - ours).elements()),
+    )
+
+
+def _cut(row: Row) -> tuple[str | None, ...]:
+    return tuple(value if value is None or len(value) <= _SAMPLE_CHARACTERS else _shorten(value) for value in row)
+
+
+def _shorten(value: str) -> str:
+    return f"{value[:_SAMPLE_CHARACTERS]}… ({len(value)} characters)"
