@@ -27,6 +27,10 @@ STATUS_INTERVAL_SECONDS: Final = 1.0
 SILENCE_SECONDS: Final = 60.0
 """A server that has not answered for this long, though asked every second, is gone."""
 
+_UNTIMELY_REQUESTS: Final = 5
+"""After so many requests for an answer in a row that no timeout explains, the server is waiting to shut down. One may
+cross an answer that is on its way."""
+
 _FRAMES_PER_READ: Final = 2000
 _MICROSECONDS: Final = 1_000_000
 _EPOCH_2000: Final = 946_684_800  # 2000-01-01 in Unix seconds: Postgres counts from there
@@ -65,8 +69,11 @@ Frame: TypeAlias = WalData | Keepalive
 class Stream:
     """A session in COPY BOTH mode. `read` and `send_status` belong to one thread; `confirm` and `wake` to any."""
 
-    def __init__(self, connection: Connection, confirmed: LSN) -> None:
+    def __init__(self, connection: Connection, confirmed: LSN, sender_timeout_seconds: float = 0) -> None:
         self._connection = connection
+        self._sender_timeout_seconds = sender_timeout_seconds
+        self._untimely_requests = 0
+        self._sent_at = 0.0
         self._copy = CopyBoth(connection)
         self._confirmed = confirmed
         # Sockets, not a pipe: a late `wake` meets a closed object, never a descriptor that is somebody else's by now.
@@ -88,6 +95,7 @@ class Stream:
         try:
             _refuse_another(connection, identity)
             _refuse_gap(connection, slot, start)
+            sender_timeout_seconds = _sender_timeout_seconds(connection)
             with connection.cursor() as cursor:
                 cursor.start_replication_expert(_command(slot, publication, start), decode=False)  # type: ignore[attr-defined]
         except pg.ObjectInUse as error:
@@ -99,7 +107,7 @@ class Stream:
         except BaseException:
             connection.close()
             raise
-        return cls(connection, start)
+        return cls(connection, start, sender_timeout_seconds)
 
     @property
     def pid(self) -> int:
@@ -140,7 +148,8 @@ class Stream:
         lsn = self._confirmed
         clock = int((time.time() - _EPOCH_2000) * _MICROSECONDS)
         self._copy.write(_STATUS.pack(b"r", lsn, lsn, lsn, clock, ask))
-        self._status_due = time.monotonic() + STATUS_INTERVAL_SECONDS
+        self._sent_at = time.monotonic()
+        self._status_due = self._sent_at + STATUS_INTERVAL_SECONDS
 
     def close(self) -> None:
         """End the session; the slot is free when the server has noticed."""
@@ -159,6 +168,8 @@ class Stream:
                 frames.append(self._keepalive(raw))
         if frames:
             self._asked_at = None
+            if isinstance(frames[-1], WalData):
+                self._untimely_requests = 0
         return frames
 
     def _keepalive(self, raw: bytes) -> Keepalive:
@@ -166,8 +177,22 @@ class Stream:
             raise ProtocolError(f"unknown replication frame {raw[:1]!r} of {len(raw)} bytes")
         _, wal_end, server_time, reply = _KEEPALIVE.unpack(raw)
         if reply:
+            self._note_request()
             self.send_status()
         return Keepalive(LSN(wal_end), server_time)
+
+    def _note_request(self) -> None:
+        """Leave a server that is shutting down.
+
+        It asks when half of wal_sender_timeout has passed without an answer; or, when it shuts down, again after every
+        answer, at full speed and for ever, until everything is confirmed. That may never come: a target may be away,
+        and what was not published is confirmed only with the next checkpoint. Nothing is lost by going: the slot stays.
+        """
+        waited = time.monotonic() - self._sent_at
+        timely = 0 < self._sender_timeout_seconds / 2 <= waited
+        self._untimely_requests = 0 if timely else self._untimely_requests + 1
+        if self._untimely_requests >= _UNTIMELY_REQUESTS:
+            raise SourceUnavailable("WS2002", "the source is shutting down")
 
     def _refuse_silence(self) -> None:
         if self._asked_at is not None and time.monotonic() - self._asked_at > SILENCE_SECONDS:
@@ -178,6 +203,13 @@ def _command(slot: str, publication: str, start: LSN) -> str:
     # The publication is an identifier inside a literal: quoted as the one, then as the other.
     names = quote(publication).replace("'", "''")
     return f"START_REPLICATION SLOT {quote(slot)} LOGICAL {start} (proto_version '1', publication_names '{names}')"
+
+
+def _sender_timeout_seconds(connection: Connection) -> float:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'")
+        row = cursor.fetchone()
+    return row[0] / 1000 if row else 0
 
 
 def _refuse_another(connection: Connection, expected: Identity) -> None:
