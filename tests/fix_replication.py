@@ -5,7 +5,8 @@ Inside the test it is faster and can be looked at; as the command it is what a u
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -17,6 +18,7 @@ import pytest
 import yaml
 from fix_postgres import Database, Rows
 from fix_walsync import Walsync, eventually, eventually_async, free_port
+from psycopg2.extensions import make_dsn
 
 from walsync import service
 from walsync.config import Config
@@ -208,3 +210,20 @@ def is_down(database: Database) -> bool:
     except psycopg2.OperationalError:
         return True
     return False
+
+
+@pytest.fixture
+def role_on_source(source: Database) -> Iterator[Callable[[str], str]]:
+    """Make roles on the source: `role_on_source("REPLICATION")` returns the DSN of a new one."""
+    made: list[str] = []
+
+    def make(options: str) -> str:
+        name = f"role_{uuid.uuid4().hex[:12]}"
+        source.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'throw-away' {options}")
+        made.append(name)
+        return make_dsn(source.dsn, user=name, password="throw-away")
+
+    yield make
+    for name in made:
+        source.execute(f"DROP OWNED BY {name} CASCADE")
+        source.execute(f"DROP ROLE {name}")
