@@ -1,6 +1,6 @@
 """What a Postgres target stores about itself: the checkpoint that fences writers, and which tables are complete."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -43,8 +43,6 @@ CREATE TABLE IF NOT EXISTS walsync.table_state (
 
 _NAME_BYTES: Final = 63
 """NAMEDATALEN - 1; slot names are ASCII."""
-
-_REMOVED: Final = "the target was restored or wiped: `walsync drop --target NAME`, then start again for a new snapshot"
 
 
 class CheckpointStore:
@@ -164,6 +162,15 @@ class CheckpointStore:
             },
         )
 
+    def forget_other_tables(self, cursor: Cursor, tables: Sequence[Table]) -> None:
+        """Remove the states of tables that are not among these: they miss changes from now on."""
+        kept = [f"{table.schema}.{table.name}" for table in tables]
+        cursor.execute(
+            "DELETE FROM walsync.table_state WHERE slot = %(slot)s AND target = %(target)s"
+            " AND NOT schema_name || '.' || table_name = ANY(%(kept)s)",
+            {**self._mine, "kept": kept},
+        )
+
     def forget(self, cursor: Cursor) -> None:
         """Remove the checkpoint and the table states."""
         for table in ("checkpoint", "table_state"):
@@ -196,7 +203,11 @@ class CheckpointStore:
             )
 
     def _gone(self) -> TargetRefused:
-        return TargetRefused("WS4002", f"target {self._target}: its checkpoint is gone", hint=_REMOVED)
+        return TargetRefused(
+            "WS4002",
+            f"target {self._target}: its checkpoint is gone",
+            hint=f"it was restored or wiped: stop walsync, walsync drop --target {self._target}, walsync run",
+        )
 
     def _went_back(self, stored: Checkpoint) -> TargetUnavailable:
         return TargetUnavailable(

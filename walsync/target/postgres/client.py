@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -42,9 +42,10 @@ _SESSION: Final = {
 }
 """lock_timeout stays off: whoever waits for the checkpoint's row or a user's lock does right to wait."""
 
-_CANCEL_ATTEMPTS: Final = 20
-_CANCEL_EVERY_SECONDS: Final = 0.25
-"""A cancel request between two statements does nothing, so it is repeated, for 5 s; then the wire is cut."""
+_END_SECONDS: Final = 5.0
+"""How long abandoned work may take to end when the server is asked to end its session; then the wire is cut."""
+
+_CUT_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -72,11 +73,6 @@ class Session:
             self.staging.pop(relation, None)
         self.not_committed.clear()
 
-    def cancel(self) -> None:
-        """Ask the server to stop the running statement; from any thread."""
-        with suppress(psycopg2.Error):
-            self.connection.cancel()
-
     def cut(self) -> None:
         """End the conversation without asking; a call that is stuck in it returns with an error."""
         with suppress(OSError):
@@ -102,7 +98,7 @@ class Client:
     async def run(self, work: Callable[[Session], T], interrupt: Callable[[], None] | None = None) -> T:
         """Run `work` as one transaction, in this target's thread, on the session or a new one.
 
-        Cancelling takes the work back: its statement is cancelled, its session closed, and nothing of it committed,
+        Cancelling takes the work back: the server ends its session, and nothing of it is committed,
         unless the COMMIT itself was under way. `interrupt` wakes work that waits for something else than the server.
         """
         abandoned = threading.Event()
@@ -124,17 +120,31 @@ class Client:
         self._executor.shutdown(wait=False)
 
     async def _take_back(self, future: asyncio.Future[T]) -> None:
-        for _ in range(_CANCEL_ATTEMPTS):
-            session = self._session
-            if session is not None:
-                # It connects anew, which may hang: never on the loop, and never waited for at the process's end.
-                threading.Thread(target=session.cancel, daemon=True).start()
-            await asyncio.wait({future}, timeout=_CANCEL_EVERY_SECONDS)
-            if future.done():
-                return
-        if self._session is not None:
-            self._session.cut()
-        await asyncio.wait({future}, timeout=_CANCEL_EVERY_SECONDS)
+        session = self._session
+        if session is not None:
+            pid = session.connection.info.backend_pid
+            # It connects anew, which may hang: never on the loop, and never waited for at the process's end.
+            threading.Thread(target=self._end_session, args=(pid,), daemon=True).start()
+        await asyncio.wait({future}, timeout=_END_SECONDS)
+        if not future.done() and session is not None:
+            session.cut()
+            await asyncio.wait({future}, timeout=_CUT_SECONDS)
+
+    def _end_session(self, pid: int) -> None:
+        """Have the server end a session and roll it back, whatever it is doing.
+
+        Not by psycopg2's cancel(): it holds the GIL until the server answers, and misses work between statements.
+        """
+        with (
+            suppress(psycopg2.Error),
+            closing(connect(self._dsn, application_name=self.application_name)) as other,
+            other.cursor() as cursor,
+        ):
+            cursor.execute(
+                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
+                " WHERE pid = %s AND usename = current_user AND datname = pg_catalog.current_database()",
+                (pid,),
+            )
 
     def _work(self, work: Callable[[Session], T], abandoned: threading.Event) -> T:
         session = self._open()
@@ -150,7 +160,7 @@ class Client:
             raise
         finally:
             if abandoned.is_set():
-                # A cancel request may still be on its way: it must not hit the next statement.
+                # The server is ending it.
                 self._drop()
 
     def _fail(self, session: Session, error: BaseException) -> None:

@@ -11,6 +11,8 @@ import psycopg2
 from walsync.errors import TargetRefused, TargetUnavailable
 from walsync.postgres import describe
 
+CONNECTION_LOST: Final = "WS4102"
+
 _CONNECT_HINT: Final = "see that the server is up and that `dsn` names it; walsync keeps trying"
 
 # The longest prefix that matches decides; classes and names from the manual's "PostgreSQL Error Codes".

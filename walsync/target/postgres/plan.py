@@ -8,7 +8,7 @@ from walsync.errors import TargetRefused
 from walsync.identifier import quote
 from walsync.relation import Relation, ReplicaIdentity
 from walsync.source.table import Table
-from walsync.target.postgres.catalogue import TableName, TargetTable
+from walsync.target.postgres.catalogue import TargetTable
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class TablePlan:
 class Plans:
     """The tables given to `prepare`, and the plan for each relation that the stream brings for them."""
 
-    def __init__(self, tables: Mapping[TableName, tuple[Table, TargetTable]], *, replica_role: bool) -> None:
+    def __init__(self, tables: Mapping[int, tuple[Table, TargetTable]], *, replica_role: bool) -> None:
         self._tables = tables
         self._replica_role = replica_role
         self._plans: dict[Relation, TablePlan] = {}
@@ -80,18 +80,16 @@ class Plans:
 
     def table(self, table: Table) -> TargetTable:
         """Find the target's table for one that was prepared."""
-        return self._find(table.schema, table.name)[1]
+        return self._find(table.relid, table.qualified_name)[1]
 
-    def _find(self, schema: str, name: str) -> tuple[Table, TargetTable]:
-        found = self._tables.get((schema, name))
+    def _find(self, relid: int, name: str) -> tuple[Table, TargetTable]:
+        found = self._tables.get(relid)
         if found is None:
-            raise TargetRefused(
-                "WS4207", f"{schema}.{name}: the target was not prepared for this table", hint="restart walsync"
-            )
+            raise TargetRefused("WS4207", f"{name}: the target was not prepared for this table", hint="restart walsync")
         return found
 
     def _make(self, relation: Relation) -> TablePlan:
-        table, target = self._find(relation.schema, relation.name)
+        table, target = self._find(relation.relid, relation.qualified_name)
         index = {column.name: position for position, column in enumerate(relation.columns)}
         _check_key(relation, table, index)
         types = tuple(_base_type(relation, position, table, target) for position in range(len(relation.columns)))
@@ -131,12 +129,12 @@ def _base_type(relation: Relation, position: int, table: Table, target: TargetTa
     column = relation.columns[position]
     described = next((one for one in table.columns if one.name == column.name), None)
     if column.name not in target.columns:
-        kind = described.type_name if described else "its type on the source"
+        kind = described.type_name if described else "<its type on the source>"
         raise TargetRefused(
             "WS4203",
             f"{relation.qualified_name}: column {column.name} is missing on the target",
-            hint=f"on the target: ALTER TABLE {quote(relation.schema, relation.name)}"
-            f" ADD COLUMN {quote(column.name)} {kind}; then restart",
+            hint=f"on the target: ALTER TABLE {quote(*table.target_name)} ADD COLUMN {quote(column.name)} {kind};"
+            " then restart walsync, which copies the table again",
         )
     if described is None or described.type_oid != column.type_oid:
         raise TargetRefused(

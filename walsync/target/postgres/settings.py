@@ -2,7 +2,10 @@
 
 from typing import Literal
 
-from walsync.settings import Secret
+from pydantic import ValidationError, model_validator
+
+from walsync.setting_types import Dsn, refusal
+from walsync.source.settings import TablePattern
 from walsync.target.settings import TargetSettings
 
 
@@ -12,9 +15,30 @@ class PostgresSettings(TargetSettings):
     type: Literal["postgres"]
     """The kind of target."""
 
-    dsn: Secret
+    dsn: Dsn
     """A libpq connection string or URL, such as ``postgresql://app@replica:5432/app``."""
 
-    def name_of(self, schema: str, table: str) -> str:
+    @model_validator(mode="after")
+    def _check_names(self) -> "PostgresSettings":
+        for index, entry in enumerate(self.tables or ()):
+            try:
+                wrong = entry.rename is not None and TablePattern(table=entry.rename).table_name is None
+            except ValidationError:
+                wrong = True
+            if wrong:
+                raise refusal(
+                    "WS1022",
+                    f"{entry.rename!r} does not name one table",
+                    "write schema.table",
+                    at=("tables", index, "rename"),
+                )
+        return self
+
+    def name_of(self, schema: str, table: str) -> tuple[str, ...]:
         """Keep schema and name."""
-        return f"{schema}.{table}"
+        return schema, table
+
+    def read_name(self, rename: str) -> tuple[str, ...]:
+        """Read ``schema.table``."""
+        pattern = TablePattern(table=rename)
+        return pattern.schema_name, pattern.table_name or ""

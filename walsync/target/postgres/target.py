@@ -6,7 +6,7 @@ from uuid import UUID
 
 import psycopg2
 
-from walsync.errors import TargetRefused
+from walsync.errors import TargetRefused, TargetUnavailable
 from walsync.identifier import quote
 from walsync.lsn import LSN
 from walsync.source.table import Table
@@ -15,6 +15,7 @@ from walsync.target.postgres.apply import write_changes
 from walsync.target.postgres.checkpoint import CheckpointStore, application_name
 from walsync.target.postgres.client import Client, Session, require_writer
 from walsync.target.postgres.copy_text import CopyReader
+from walsync.target.postgres.failures import CONNECTION_LOST
 from walsync.target.postgres.plan import Plans
 from walsync.target.postgres.schema import Finding, compare, prepare
 from walsync.target.postgres.settings import PostgresSettings
@@ -69,6 +70,12 @@ class PostgresTarget:
                 self._take(session, writer)
                 return checkpoint
 
+        try:
+            return await self._client.run(work)
+        except TargetUnavailable as error:
+            if error.code != CONNECTION_LOST:
+                raise
+        # Lost since the last call, perhaps long ago: the claim is about the session from here on.
         return await self._client.run(work)
 
     async def prepare(self, tables: Sequence[Table]) -> None:
@@ -78,6 +85,7 @@ class PostgresTarget:
             writer = require_writer(session)
             with session.connection.cursor() as cursor:
                 self._store.fence(cursor, writer)
+                self._store.forget_other_tables(cursor, tables)
                 return Plans(prepare(cursor, tables), replica_role=session.replica_role)
 
         self._plans = await self._client.run(work)
@@ -141,7 +149,7 @@ class PostgresTarget:
     def _copy(self, session: Session, table: Table, state: TableState, reader: CopyReader) -> int:
         writer = require_writer(session)
         target = self._plans.table(table)
-        name = quote(table.schema, table.name)
+        name = quote(*table.target_name)
         columns = ", ".join(map(quote, table.published))
         with session.connection.cursor() as cursor:
             self._store.fence(cursor, writer)
