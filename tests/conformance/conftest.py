@@ -1,0 +1,29 @@
+"""One bench per kind of target: every test of this folder runs on each."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Final
+
+import pytest
+from conformance.bench import Bench, PostgresBench, Tracked
+from fix_postgres import Database
+from fix_proxy import Proxy
+from psycopg2.extensions import parse_dsn
+
+
+def postgres(request: pytest.FixtureRequest) -> Bench:
+    database: Database = request.getfixturevalue("target")
+    new_proxy: Callable[[str, int], Proxy] = request.getfixturevalue("new_proxy")
+    address = parse_dsn(database.dsn)
+    return PostgresBench(database, new_proxy(address["host"], int(address["port"])))
+
+
+BENCHES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Bench]]] = {"postgres": postgres}
+
+
+@pytest.fixture(params=sorted(BENCHES))
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Tracked]:
+    """Return the bench of each kind in turn; its targets are closed with the test."""
+    tracked = Tracked(BENCHES[request.param](request))
+    yield tracked
+    for target in tracked.made:
+        await target.close()
