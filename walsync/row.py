@@ -2,9 +2,11 @@
 
 A raw tuple is pgoutput's TupleData: a 16-bit column count, then per column ``n`` (NULL), ``u`` (unsent TOAST value) or
 ``t`` with a 32-bit length and the text. The functions here trust their input: `pgoutput.tuple` has checked its bounds.
+A snapshot's rows come as lines of COPY text, with a tab between the values and escapes inside them.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from struct import Struct
 from typing import Final, Literal, TypeAlias
@@ -28,6 +30,12 @@ Value: TypeAlias = bytes | Literal[Unchanged.UNCHANGED] | None
 _COUNT: Final = Struct("!H")
 _LENGTH: Final = Struct("!I")
 _NULL, _UNCHANGED, _TEXT = b"nut"
+
+_COPY_NULL: Final = b"\\N"
+_COPY_SPECIAL: Final = re.compile(rb"[\\\t\n\r]")
+_COPY_ESCAPES: Final = {b"\\": b"\\\\", b"\t": b"\\t", b"\n": b"\\n", b"\r": b"\\r"}
+_COPY_ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
+_COPY_CHARACTERS: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
 def read_tuple(raw: bytes) -> list[Value]:
@@ -57,3 +65,31 @@ def write_tuple(values: Sequence[Value]) -> bytes:
         else:
             parts.append(b"t" + _LENGTH.pack(len(value)) + value)
     return b"".join(parts)
+
+
+def read_copy_line(line: bytes) -> list[Value]:
+    """Split a line of COPY text, with its newline or without, into one value per column; at least one column."""
+    fields = line.removesuffix(b"\n").split(b"\t")
+    if b"\\" not in line:
+        return list(fields)
+    return [_unescape(field) if b"\\" in field else field for field in fields]
+
+
+def write_copy_line(values: Iterable[Value]) -> bytes:
+    """Write a line of COPY text; an UNCHANGED value is NULL there, its reader has to know which ones are."""
+    return b"\t".join(map(_copy_field, values)) + b"\n"
+
+
+def _unescape(field: bytes) -> bytes | None:
+    if field == _COPY_NULL:
+        return None
+    # Any other character stands for itself, says the manual.
+    return _COPY_ESCAPED.sub(lambda found: _COPY_CHARACTERS.get(found[1], found[1]), field)
+
+
+def _copy_field(value: Value) -> bytes:
+    if value is None or value is UNCHANGED:
+        return _COPY_NULL
+    if _COPY_SPECIAL.search(value) is None:
+        return value
+    return _COPY_SPECIAL.sub(lambda found: _COPY_ESCAPES[found[0]], value)

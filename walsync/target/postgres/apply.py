@@ -10,14 +10,13 @@ from psycopg2.extensions import TRANSACTION_STATUS_INTRANS
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - psycopg2's class has a lower-case name
 
 from walsync.relation import Relation
-from walsync.row import UNCHANGED, Value
+from walsync.row import UNCHANGED, Value, write_copy_line
 from walsync.target.collapse import Delete, Patch, Put, TableRows, collapse, missing_row, relations_of, segments
 from walsync.target.postgres.client import Session
 from walsync.target.postgres.failures import worth_a_serial_try
 from walsync.target.postgres.plan import Plans, TablePlan
 from walsync.target.postgres.serial import empty_tables, write_in_order
 from walsync.target.postgres.statements import DELETES, FIRST_PATCHES, PUTS, Statements
-from walsync.target.postgres.values import copy_line
 from walsync.transaction.change import Change, Transaction
 
 _COPY_BYTES: Final = 1 << 20
@@ -116,7 +115,7 @@ class _Staged:
 
     def _line(self, group: int, base: Sequence[Value], values: Sequence[Value]) -> None:
         self.counts[group] = self.counts.get(group, 0) + 1
-        self.lines.append(copy_line([b"%d" % group, *base, *values]))
+        self.lines.append(write_copy_line([b"%d" % group, *base, *values]))
 
 
 def _write_table(cursor: Cursor, table: TableRows, plan: TablePlan, statements: Statements) -> None:

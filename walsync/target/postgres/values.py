@@ -1,28 +1,7 @@
-"""Values as COPY text and as parameters; both take the server's own text and let the server parse it again."""
-
-import re
-from collections.abc import Iterable
-from typing import Final
+"""Values as parameters: the server's own text, which the target parses again."""
 
 from walsync.errors import TargetRefused
 from walsync.row import UNCHANGED, Value
-
-_SPECIAL: Final = re.compile(rb"[\\\t\n\r]")
-_ESCAPES: Final = {b"\\": b"\\\\", b"\t": b"\\t", b"\n": b"\\n", b"\r": b"\\r"}
-
-
-def copy_field(value: Value) -> bytes:
-    """Write one field of COPY's text format; an UNCHANGED value is NULL there, its row's group says which ones are."""
-    if value is None or value is UNCHANGED:
-        return b"\\N"
-    if _SPECIAL.search(value) is None:
-        return value
-    return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], value)
-
-
-def copy_line(fields: Iterable[Value]) -> bytes:
-    """Write one row of COPY's text format."""
-    return b"\t".join(map(copy_field, fields)) + b"\n"
 
 
 def parameter(value: Value) -> str | None:
