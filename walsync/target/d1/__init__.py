@@ -1,0 +1,1 @@
+"""Cloudflare D1 as a target: JSON parameters into STRICT tables."""
