@@ -6,7 +6,6 @@ database the target is.
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -20,14 +19,14 @@ from walsync.backlog.settings import BatchSettings
 from walsync.checkpoint.acknowledgement import Acknowledgement
 from walsync.checkpoint.gap_guard import Register, decide
 from walsync.checkpoint.registry import Registration
-from walsync.errors import SourceUnavailable, TargetRefused, TargetUnavailable, WalsyncError
+from walsync.errors import SourceRefused, SourceUnavailable, TargetRefused, TargetUnavailable, WalsyncError
 from walsync.logs import Logger
 from walsync.lsn import LSN, ZERO
 from walsync.metrics import Metrics
-from walsync.source.table import Table
 from walsync.status import TargetState
 from walsync.target.base import Batch, Checkpoint, TableState, Target, Writer
-from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
+from walsync.target.selection import Selected, keep_change
+from walsync.transaction.change import Change, Transaction, Truncate
 from walsync.upstream import Prepared, Upstream
 
 _BATCH_CHANGES: Final = 20_000
@@ -51,7 +50,6 @@ class Path:
     writer: Writer
     backlog: Backlog
     acknowledgement: Acknowledgement
-    batch: BatchSettings
     metrics: Metrics
     moved: Callable[[], None]
     """Called when the target has taken something: the backlog may have room, the confirmed LSN may have moved."""
@@ -59,13 +57,18 @@ class Path:
 
 @dataclass
 class Progress:
-    """What /status and /metrics tell of a target; `checkpoint` is durable, `position` includes what was empty."""
+    """What /status and /metrics tell of a target; `checkpoint` is durable, `position` includes what was empty.
+
+    `progressed_at` is when it last moved or had nothing to do, `complete_at` when it last lacked nothing that was read;
+    Unix seconds.
+    """
 
     state: TargetState = TargetState.STARTING
     checkpoint: LSN = ZERO
     position: LSN = ZERO
     error: WalsyncError | None = None
-    progressed_at: float = 0.0
+    progressed_at: float = field(default_factory=time.time)
+    complete_at: float = field(default_factory=time.time)
     synced: dict[str, LSN] = field(default_factory=dict)
     copied_rows: dict[str, int] = field(default_factory=dict)
     copying: str | None = None
@@ -74,21 +77,31 @@ class Progress:
 class Delivery:
     """Follows the backlog for one target until it is drained, stopped or cancelled."""
 
-    def __init__(self, target: Target, registration: Registration | None, path: Path) -> None:
+    def __init__(
+        self,
+        target: Target,
+        selected: Sequence[Selected],
+        registration: Registration | None,
+        path: Path,
+        batch: BatchSettings,
+    ) -> None:
         self.name = target.name
         self.kind = target.kind
         self.progress = Progress()
+        self.tables = [one.table.qualified_name for one in selected]
         self._target = target
+        self._selected = {one.table.relid: one for one in selected}
         self._registration = registration
         self._path = path
+        self._batch = batch
         self._arrived = asyncio.Event()
         self._draining = False
         self._written_at = time.monotonic()
         self._advanced = False
         self._goal = ZERO
-        self._synced_by_relid: dict[int, LSN] = {}
+        self._synced: dict[int, LSN] = {}
         self._log = log.bind(target=target.name)
-        transactions = path.batch.transactions or _UNLIMITED
+        transactions = batch.transactions or _UNLIMITED
         self._limits = Limits(transactions, _BATCH_CHANGES, _BATCH_BYTES)
         path.acknowledgement.join(self.name, registration.durable if registration else path.acknowledgement.confirmed)
         path.backlog.attach(self.name, path.backlog.start)
@@ -114,7 +127,8 @@ class Delivery:
             async for attempt in retrying:
                 with attempt:
                     await self._follow()
-        except TargetRefused as error:
+        except (TargetRefused, SourceRefused) as error:
+            # A table that cannot be read for its snapshot is this target's trouble; the others have theirs already.
             self._stop(error)
         finally:
             with suppress(TargetUnavailable):
@@ -133,23 +147,24 @@ class Delivery:
 
     async def _open(self) -> None:
         checkpoint = await self._claim()
-        tables = self._path.prepared.tables
-        await self._target.prepare(tables)
+        selected = self._selected.values()
+        await self._target.prepare([one.table for one in selected])
         states = dict(await self._target.table_states())
-        lacking = [table for table in tables if not self._is_synced(table, states.get(table.qualified_name))]
+        lacking = [one for one in selected if not self._is_synced(one, states.get(one.table.qualified_name))]
         if lacking:
-            for table in lacking:
-                self.progress.synced.pop(table.qualified_name, None)
+            for one in lacking:
+                self.progress.synced.pop(one.table.qualified_name, None)
             await self._copy(lacking)
             states = dict(await self._target.table_states())
-        self.progress.synced = {table.qualified_name: states[table.qualified_name].synced_lsn for table in tables}
-        self._synced_by_relid = {table.relid: states[table.qualified_name].synced_lsn for table in tables}
+        self._synced = {relid: states[one.table.qualified_name].synced_lsn for relid, one in self._selected.items()}
+        self.progress.synced = {one.table.qualified_name: self._synced[one.table.relid] for one in selected}
         # Every table contains what committed below the earliest snapshot: so does the target.
-        position = max(checkpoint.lsn, min(self._synced_by_relid.values()))
+        position = max(checkpoint.lsn, min(self._synced.values()))
         if not self._path.backlog.attach(self.name, position):
             raise Rewind("WS5010", f"target {self.name} stands at {position}: the stream begins again from there")
         self.progress.checkpoint, self.progress.position = checkpoint.lsn, position
         self._path.acknowledgement.acknowledge(self.name, checkpoint.lsn)
+        self.progress.error = None
         self._enter(TargetState.STREAMING if position >= self._goal else TargetState.CATCHING_UP)
         if position > checkpoint.lsn:
             await self._store_checkpoint()
@@ -171,29 +186,30 @@ class Delivery:
         await path.upstream.complete_registration(self.name)
         return checkpoint
 
-    def _is_synced(self, table: Table, state: TableState | None) -> bool:
+    def _is_synced(self, one: Selected, state: TableState | None) -> bool:
         return (
             state is not None
-            and state.relid == table.relid
-            and state.publication == self._path.prepared.memberships.get(table.relid)
-            and state.definition == table.definition
+            and state.relid == one.table.relid
+            and state.publication == self._path.prepared.memberships.get(one.table.relid)
+            and state.definition == one.definition
         )
 
-    async def _copy(self, tables: Sequence[Table]) -> None:
+    async def _copy(self, lacking: Sequence[Selected]) -> None:
         self._enter(TargetState.SNAPSHOT)
         async with self._path.upstream.snapshot() as (lsn, reader):
-            for table in tables:
-                self.progress.copying = table.qualified_name
+            for one in lacking:
+                table, name = one.table, one.table.qualified_name
+                self.progress.copying = name
                 membership = self._path.prepared.memberships[table.relid]
-                state = TableState(table.relid, membership, table.definition, lsn)
-                async with aclosing(reader.read(table)) as chunks:
+                state = TableState(table.relid, membership, one.definition, lsn)
+                async with aclosing(reader.read(table, one.match)) as chunks:
                     rows = await self._target.copy(table, state, chunks)
                 self.progress.copying = None
-                self.progress.copied_rows[table.qualified_name] = rows
-                self.progress.synced[table.qualified_name] = lsn
+                self.progress.copied_rows[name] = rows
+                self.progress.synced[name] = lsn
                 self._made_progress()
-                self._path.metrics.snapshot_rows.labels(target=self.name, table=table.qualified_name).inc(rows)
-                self._log.info("table_copied", table=table.qualified_name, rows=rows, lsn=str(lsn))
+                self._path.metrics.snapshot_rows.labels(target=self.name, table=name).inc(rows)
+                self._log.info("table_copied", table=name, rows=rows, lsn=str(lsn))
 
     async def _deliver(self) -> None:
         taken = self._path.backlog.take(self.name, self._limits)
@@ -214,12 +230,21 @@ class Delivery:
         """Return the entry's part that this target lacks; None when it has it all."""
         if not entry.changes or entry.commit_lsn < self.progress.position:
             return None
-        lsn = entry.commit_lsn
-        synced = self._synced_by_relid
-        changes = tuple(kept for change in entry.changes if (kept := _keep_change(change, synced, lsn)) is not None)
+        changes = tuple(
+            kept for change in entry.changes if (kept := self._keep_change(change, entry.commit_lsn)) is not None
+        )
         if not changes:
             return None
-        return entry if len(changes) == len(entry.changes) else entry._replace(changes=changes)
+        return entry if changes == entry.changes else entry._replace(changes=changes)
+
+    def _keep_change(self, change: Change, commit_lsn: LSN) -> Change | None:
+        """Return the change as the target gets it; None where a snapshot contains it, or it is not the target's."""
+        synced = self._synced
+        if not isinstance(change, Truncate):
+            since = synced.get(change.relation.relid)
+            return keep_change(change, self._selected) if since is not None and commit_lsn >= since else None
+        relations = tuple(r for r in change.relations if commit_lsn >= synced.get(r.relid, commit_lsn + 1))
+        return change._replace(relations=relations) if relations else None
 
     async def _write(self, batch: Batch) -> None:
         started = time.monotonic()
@@ -227,17 +252,8 @@ class Delivery:
         self.progress.checkpoint = self.progress.position = batch.position
         self._path.acknowledgement.acknowledge(self.name, batch.position)
         self._written_at = time.monotonic()
-        self._count(batch, self._written_at - started)
+        self._path.metrics.count_batch(self.name, batch, self._written_at - started)
         self._made_progress()
-
-    def _count(self, batch: Batch, seconds: float) -> None:
-        metrics = self._path.metrics
-        metrics.target_batches.labels(target=self.name).inc()
-        metrics.target_batch_seconds.labels(target=self.name).observe(seconds)
-        metrics.target_transactions.labels(target=self.name).inc(len(batch.transactions))
-        kinds = Counter(type(change) for transaction in batch.transactions for change in transaction.changes)
-        for kind, changes in kinds.items():
-            metrics.target_changes.labels(target=self.name, kind=kind.__name__.lower()).inc(changes)
 
     async def _store_checkpoint(self) -> None:
         if self.progress.position > self.progress.checkpoint:
@@ -245,7 +261,7 @@ class Delivery:
             self._path.moved()
 
     def _checkpoint_is_due(self) -> bool:
-        batch, progress = self._path.batch, self.progress
+        batch, progress = self._batch, self.progress
         return (
             time.monotonic() - self._written_at >= batch.idle_checkpoint_seconds
             or progress.position - progress.checkpoint >= batch.idle_checkpoint_bytes
@@ -255,6 +271,7 @@ class Delivery:
         # Keepalives arrive every second while the source is there: they bring the idle checkpoint about.
         self._arrived.clear()
         await self._arrived.wait()
+        self.progress.progressed_at = self.progress.complete_at = time.time()
 
     def _made_progress(self) -> None:
         self._advanced = True
@@ -281,7 +298,7 @@ class Delivery:
             self._advanced = False
         return _BACKOFF(retry)
 
-    def _stop(self, error: TargetRefused) -> None:
+    def _stop(self, error: TargetRefused | SourceRefused) -> None:
         self.progress.error = error
         self._path.metrics.target_errors.labels(target=self.name, code=error.code).inc()
         self._log.error("target_stopped", code=error.code, error=error.message, hint=error.hint)
@@ -294,14 +311,3 @@ class Delivery:
 def _unless_rewind(retry: RetryCallState) -> bool:
     error = retry.outcome.exception() if retry.outcome else None
     return not isinstance(error, Rewind)
-
-
-def _keep_change(change: Change, synced: dict[int, LSN], commit_lsn: LSN) -> Change | None:
-    """Return the change if the table is the target's and its snapshot does not contain it."""
-    match change:
-        case Insert() | Update() | Delete():
-            since = synced.get(change.relation.relid)
-            return change if since is not None and commit_lsn >= since else None
-        case Truncate():
-            relations = tuple(r for r in change.relations if commit_lsn >= synced.get(r.relid, commit_lsn + 1))
-            return change._replace(relations=relations) if relations else None

@@ -126,8 +126,8 @@ def _of_source(status: Status) -> Iterator[Metric]:
 
 def _of_targets(targets: tuple[TargetStatus, ...]) -> Iterator[Metric]:
     gauges = (
-        ("walsync_target_lag_bytes", "WAL between the checkpoint and the server's end.", "lag_bytes"),
-        ("walsync_target_lag_seconds", "Age of the checkpoint; 0 when nothing is missing.", "lag_seconds"),
+        ("walsync_target_lag_bytes", "WAL between what the target has and the server's end.", "lag_bytes"),
+        ("walsync_target_lag_seconds", "Age of the first change that the target lacks; 0 without one.", "lag_seconds"),
         ("walsync_target_checkpoint_lsn", "The position durable in the target.", "checkpoint_lsn"),
         (
             "walsync_target_last_progress_timestamp_seconds",

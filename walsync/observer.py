@@ -7,7 +7,8 @@ from typing import Final
 from walsync.delivery import Delivery
 from walsync.errors import SourceUnavailable, WalsyncError
 from walsync.lsn import LSN
-from walsync.pipeline import Pipeline, Session
+from walsync.pipeline import Pipeline
+from walsync.session import Session
 from walsync.source.slot import Slot
 from walsync.source.stream import SlotActive
 from walsync.status import (
@@ -28,6 +29,9 @@ _SILENT_SECONDS: Final = 90.0
 
 _STUCK_SECONDS: Final = 900.0
 """A target that streams, has work and has finished nothing for so long hangs; a large transaction may take minutes."""
+
+_WORD_SECONDS: Final = 5.0
+"""The source speaks every second; after this long without a word nobody knows what a target lacks."""
 
 _ASK_SECONDS: Final = 2.0
 """The source answers in milliseconds; Prometheus gives up a scrape after 10 s."""
@@ -66,8 +70,8 @@ class Observer:
         if session is None:
             return []  # it waits for the source or the slot, and says so in /status: a restart would change nothing
         reasons = []
-        silent = time.monotonic() - self._pipeline.received_at
-        if session.reader is not None and not session.backlog.is_full and silent > _SILENT_SECONDS:
+        silent = time.monotonic() - session.received_at
+        if session.is_reading and not session.backlog.is_full and silent > _SILENT_SECONDS:
             reasons.append(f"nothing received from the source for {silent:.0f} s")
         states = [delivery.progress.state for delivery in session.deliveries.values()]
         if all(state is TargetState.STOPPED for state in states):
@@ -99,15 +103,15 @@ class Observer:
         blocker = pipeline.upstream.blocker
         blocked_by = None
         state = SourceState.STARTING if session is None else SourceState.STREAMING
-        if isinstance(error, SlotActive):
-            state = SourceState.WAITING_FOR_SLOT
-            if slot is not None and slot.active_pid is not None:
-                blocked_by = BlockedBy(slot.active_pid, 0.0)
-        elif isinstance(error, SourceUnavailable):
-            state = SourceState.RETRYING
-        elif blocker is not None:
+        if blocker is not None:
             state = SourceState.WAITING_FOR_TRANSACTIONS
             blocked_by = BlockedBy(blocker.pid, blocker.seconds, blocker.application_name)
+        elif isinstance(error, SlotActive):
+            state = SourceState.WAITING_FOR_SLOT
+            if slot is not None and slot.active_pid is not None:
+                blocked_by = BlockedBy(slot.active_pid, time.monotonic() - pipeline.source_error_since)
+        elif isinstance(error, SourceUnavailable):
+            state = SourceState.RETRYING
         confirmed = session.acknowledgement.confirmed if session is not None else None
         return SourceStatus(
             slot=pipeline.config.source.slot,
@@ -135,7 +139,7 @@ def _target(delivery: Delivery, session: Session, wal_end: LSN) -> TargetStatus:
         lag_seconds=_lag_seconds(delivery, session),
         last_progress_timestamp_seconds=progress.progressed_at or None,
         last_error=LastError.of(progress.error) if progress.error is not None else None,
-        tables={table.qualified_name: _table(delivery, table.qualified_name) for table in session.prepared.tables},
+        tables={name: _table(delivery, name) for name in delivery.tables},
     )
 
 
@@ -149,8 +153,16 @@ def _table(delivery: Delivery, name: str) -> TableStatus:
 
 
 def _lag_seconds(delivery: Delivery, session: Session) -> float:
-    """Return the age of the first change that the target lacks: it grows while nothing moves, and is 0 without one."""
+    """Return the age of the first change that the target lacks, or of the last word from the source.
+
+    Computed when asked: it grows while nothing moves.
+    """
+    now = time.time()
     commit_time = session.backlog.next_commit_time(delivery.name)
-    if commit_time is None:
-        return 0.0
-    return max(0.0, time.time() - (commit_time / _MICROSECONDS + _EPOCH_2000))
+    lag = 0.0
+    if commit_time is not None:
+        lag = now - (commit_time / _MICROSECONDS + _EPOCH_2000)
+    elif delivery.progress.state is TargetState.STOPPED:
+        lag = now - delivery.progress.complete_at
+    silent = time.monotonic() - session.received_at
+    return max(0.0, lag, silent if silent > _WORD_SECONDS else 0.0)

@@ -1,7 +1,7 @@
 """What an instance tells about itself: the contract of /status and of ``walsync status --json``, nothing else.
 
-Values that nobody knows at the moment are None. Lag is the distance from a target's checkpoint to the end of the
-server's WAL: in bytes, and in seconds since that checkpoint was the end, roughly.
+Values that nobody knows at the moment are None. Lag is the distance from what a target has to the end of the
+server's WAL: in bytes, and in seconds as the age of the first change it lacks, or of the source's last word.
 """
 
 from collections.abc import Mapping

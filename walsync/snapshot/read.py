@@ -1,10 +1,10 @@
 """Reads tables under an exported snapshot as COPY text, in chunks of whole lines, no faster than they are taken."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import psycopg2
 from psycopg2 import errors as pg
@@ -15,6 +15,10 @@ from walsync.postgres import Connection, connect, describe
 from walsync.source.session import source_error
 from walsync.source.table import Table
 
+Match: TypeAlias = Mapping[str, frozenset[bytes]]
+"""Which values a column may have, as Postgres prints them."""
+
+_ALL_ROWS: Final[Match] = {}
 _CHUNK_BYTES: Final = 256 * 1024
 _CHUNKS_AHEAD: Final = 8
 
@@ -38,12 +42,12 @@ class SnapshotReader:
         if self._session is not None:
             await asyncio.to_thread(self._session.close)
 
-    async def read(self, table: Table) -> AsyncGenerator[bytes, None]:
-        """Yield the table's rows; raises SourceUnavailable when the session breaks: start the table again."""
+    async def read(self, table: Table, match: Match = _ALL_ROWS) -> AsyncGenerator[bytes, None]:
+        """Yield the table's rows, or those that match; SourceUnavailable when the session breaks: start again."""
         if self._session is None:
             raise RuntimeError("SnapshotReader is used as `async with`")
         pipe = _Pipe(asyncio.get_running_loop())
-        copying = asyncio.create_task(asyncio.to_thread(_copy, self._session, copy_statement(table), pipe))
+        copying = asyncio.create_task(asyncio.to_thread(_copy, self._session, copy_statement(table, match), pipe))
         try:
             while (chunk := await pipe.get()) is not None:
                 yield chunk
@@ -75,22 +79,29 @@ class SnapshotReader:
         return session
 
 
-def copy_statement(table: Table) -> str:
-    """Write the COPY that reads the published rows and columns of a table."""
+def copy_statement(table: Table, match: Match = _ALL_ROWS) -> tuple[str, list[list[str]]]:
+    """Write the COPY that reads the published rows and columns of a table, and its parameters."""
     columns = ", ".join(quote(name) for name in table.published)
     name = quote(table.schema, table.name)
-    if table.row_filter is None and not table.is_partitioned:
-        return f"COPY {name} ({columns}) TO STDOUT"
+    conditions = [f"({table.row_filter})"] if table.row_filter is not None else []
+    if not (conditions or match or table.is_partitioned):
+        return f"COPY {name} ({columns}) TO STDOUT", []
+    # format() prints as the stream does; a cast to text does not: a boolean would be true instead of t.
+    parameters = [sorted(value.decode() for value in values) for values in match.values()]
+    escaped = [condition.replace("%", "%%") if parameters else condition for condition in conditions]
+    escaped += [f"pg_catalog.format('%%s', {quote(column).replace('%', '%%')}) = ANY(%s)" for column in match]
     # Children of an inheriting table are tables of their own in the stream; partitions are part of their root.
     source = name if table.is_partitioned else f"ONLY {name}"
-    row_filter = f" WHERE ({table.row_filter})" if table.row_filter is not None else ""
-    return f"COPY (SELECT {columns} FROM {source}{row_filter}) TO STDOUT"
+    select = f"SELECT {columns} FROM {source}"
+    select = select.replace("%", "%%") if parameters else select
+    return f"COPY ({select}{' WHERE ' if escaped else ''}{' AND '.join(escaped)}) TO STDOUT", parameters
 
 
-def _copy(session: Connection, statement: str, pipe: "_Pipe") -> None:
+def _copy(session: Connection, statement: tuple[str, list[list[str]]], pipe: "_Pipe") -> None:
     try:
         with session.cursor() as cursor:
-            cursor.copy_expert(statement, pipe)
+            sql, parameters = statement
+            cursor.copy_expert(cursor.mogrify(sql, parameters) if parameters else sql, pipe)
         pipe.flush()
     except psycopg2.Error as error:
         raise source_error(error) from error

@@ -81,7 +81,7 @@ def source_error(error: psycopg2.Error) -> WalsyncError:
 
 
 def _connection_error(dsn: str, error: psycopg2.Error) -> WalsyncError:
-    reason = str(error).strip().split("\n")[-1]
+    reason = describe(error)
     if _MAY_NOT_REPLICATE.search(reason):
         return SourceRefused(
             "WS2103",

@@ -45,7 +45,7 @@ class SlotActive(SourceUnavailable):
 
 
 class SourceChanged(SourceUnavailable):
-    """Another cluster answers, or another timeline: what positions mean has to be asked again."""
+    """Another cluster answers, another timeline, or the slot has moved: every position has to be looked at again."""
 
 
 class WalData(NamedTuple):
@@ -228,8 +228,9 @@ def _refuse_gap(connection: Connection, name: str, start: LSN) -> None:
         raise SourceRefused("WS2406", f"slot {name} does not exist any more", hint="walsync check")
     confirmed = slots.usable(found, connection.info.dbname)
     if confirmed > start:
-        raise SourceRefused(
-            "WS5001",
-            f"slot {name} has moved on to {confirmed}, past {start} where the stream must begin",
-            hint="somebody advanced or recreated the slot: walsync drop, then walsync run for a new snapshot",
+        # Another instance had it meanwhile, or somebody advanced it: each target's checkpoint tells which.
+        raise SourceChanged(
+            "WS2407",
+            f"slot {name} has moved on to {confirmed}, past {start} where the stream was to go on",
+            hint="every target's position is checked again",
         )

@@ -41,7 +41,7 @@ class Table:
     `columns` are all live columns in table order; `published` names those that the stream carries (no generated ones).
     `identity` names the columns of the replica identity, `primary_key` those of the primary key, both in table order.
     `weak_leaves` names partitions whose own replica identity, by which the server goes, lacks some of `identity`.
-    `target_name` is the table's name on the target that it was selected for.
+    `renamed` is the name that it was given on the target it was selected for, schema first where that has schemas.
     """
 
     relid: int
@@ -56,12 +56,17 @@ class Table:
     is_partitioned: bool = False
     leaves: tuple[int, ...] = ()
     weak_leaves: tuple[str, ...] = ()
-    target_name: str = ""
+    renamed: tuple[str, ...] = ()
 
     @property
     def qualified_name(self) -> str:
         """``schema.table``."""
         return f"{self.schema}.{self.name}"
+
+    @property
+    def target_name(self) -> tuple[str, ...]:
+        """The table's name on the target, schema first where that has schemas."""
+        return self.renamed or (self.schema, self.name)
 
     @cached_property
     def key(self) -> tuple[str, ...]:
@@ -77,5 +82,6 @@ class Table:
     @cached_property
     def definition(self) -> str:
         """A digest of what the target's copy depends on: a different one means a new snapshot of this table."""
-        text = repr((self.row_filter, self.published, self.leaves))
+        columns = [(column.name, column.type_name) for column in self.published_columns]
+        text = repr((self.row_filter, columns, self.leaves))
         return hashlib.sha256(text.encode()).hexdigest()[:16]

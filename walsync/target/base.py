@@ -84,7 +84,10 @@ class Target(Protocol):
         ...
 
     async def prepare(self, tables: Sequence[Table]) -> None:
-        """Create the tables that are absent and compare the others; TargetRefused when rows would not fit."""
+        """Create the tables that are absent and compare the others; TargetRefused when rows would not fit.
+
+        The states of tables that are not among these are forgotten: one that comes back later is copied again.
+        """
         ...
 
     async def table_states(self) -> Mapping[str, TableState]:

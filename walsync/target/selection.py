@@ -118,15 +118,15 @@ def _selected(settings: TargetSettings, entry: TargetTableSettings, table: Table
         )
         for column, wanted in match.items()
     }
-    name = entry.rename or settings.name_of(table.schema, table.name)
-    return Selected(replace(table, target_name=name), values)
+    name = settings.read_name(entry.rename) if entry.rename is not None else settings.name_of(table.schema, table.name)
+    return Selected(replace(table, renamed=name), values)
 
 
 def _refuse_collisions(settings: TargetSettings, selected: Sequence[Selected]) -> None:
     first: dict[str, Table] = {}
     for one in selected:
-        name = one.table.target_name.lower() if settings.names_ignore_case else one.table.target_name
-        other = first.setdefault(name, one.table)
+        name = ".".join(one.table.target_name)
+        other = first.setdefault(name.lower() if settings.names_ignore_case else name, one.table)
         if other is not one.table:
             raise ConfigurationError(
                 "WS1025",

@@ -77,6 +77,10 @@ class TargetSettings(Settings):
     match: Mapping[str, MatchValues] = {}
     """Only rows whose columns have one of these values, such as ``{region: eu}``, in all tables of this target."""
 
-    def name_of(self, schema: str, table: str) -> str:
+    def name_of(self, schema: str, table: str) -> tuple[str, ...]:
         """Name a source table that is not renamed: ``users``, and ``other__users`` for a schema beside public."""
-        return table if schema == "public" else f"{schema}__{table}"
+        return (table if schema == "public" else f"{schema}__{table}",)
+
+    def read_name(self, rename: str) -> tuple[str, ...]:
+        """Take the name that `rename` gives."""
+        return (rename,)

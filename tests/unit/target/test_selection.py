@@ -20,7 +20,7 @@ def settings(**keys: object) -> TargetSettings:
 
 
 def names(of: list[Table], **keys: object) -> dict[str, str]:
-    return {one.table.qualified_name: one.table.target_name for one in select(settings(**keys), of)}
+    return {one.table.qualified_name: ".".join(one.table.target_name) for one in select(settings(**keys), of)}
 
 
 def row(*values: Value) -> bytes:
