@@ -7,7 +7,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.error import URLError
@@ -65,7 +65,10 @@ class Replication:
 
     async def catch_up(self) -> None:
         """Bring every target to the end of the source, and end; raises what made that impossible."""
-        assert await service.run(self.config, until_caught_up=True, timeout=SECONDS) == service.DONE
+        try:
+            assert await service.run(self.config, until_caught_up=True, timeout=SECONDS) == service.DONE
+        finally:
+            await eventually_async(lambda: not slot_row(self, "active"), SECONDS, "the slot to be free")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Running"]:
@@ -77,6 +80,7 @@ class Replication:
         finally:
             pipeline.stop()
             await running.task
+            await eventually_async(lambda: not slot_row(self, "active"), SECONDS, "the slot to be free")
 
     def rows(self, statement: str) -> dict[str, Rows]:
         """Ask the source and every target the same."""
@@ -196,6 +200,19 @@ def slot_row(replication: Replication, column: str) -> Any:  # noqa: ANN401
         f"SELECT {column} FROM pg_replication_slots WHERE slot_name = %s", replication.slot
     )
     return rows[0][0] if rows else None
+
+
+@contextmanager
+def locked(database: Database, table: str) -> Iterator[None]:
+    """Keep everybody from a table: whoever writes to it waits until the end of the block."""
+    connection = database.connect()
+    connection.autocommit = False
+    with connection.cursor() as cursor:
+        cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+    try:
+        yield
+    finally:
+        connection.rollback()
 
 
 def checkpoint(target: Database) -> str:
