@@ -131,11 +131,13 @@ def _create_schema(cursor: Cursor, quoted: str) -> None:
 def _missing_types(cursor: Cursor, tables: Iterable[Table]) -> Iterator[Finding]:
     wanted = [(table, column) for table in tables for column in mirrored(table)]
     absent = absent_types(cursor, [column.base_type_name for _, column in wanted])
-    enums = enum_labels(cursor, [column.base_type_name for _, column in wanted if column.type_kind == "e"])
+    brought = {column.base_type_name for _, column in wanted if column.type_kind == "e"}
+    enums = enum_labels(cursor, brought)
     for table, column in wanted:
         name = column.base_type_name
         if column.type_kind != "e":
-            if name in absent:
+            # An array of an enum comes with the enum, which another column brings.
+            if name in absent and name.removesuffix("[]") not in brought:
                 yield Finding(
                     "WS4210",
                     table.qualified_name,
