@@ -142,6 +142,8 @@ class Delivery:
             elif self._draining:
                 await self._store_checkpoint()
                 return
+            elif self.progress.position > self.progress.checkpoint and self._checkpoint_is_due():
+                await self._store_checkpoint()
             else:
                 await self._wait()
 

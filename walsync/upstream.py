@@ -205,6 +205,7 @@ class Upstream:
             if not creating.done():
                 replication.cancel()
                 await asyncio.wait([creating])
+                creating.exception()  # the cancelled statement's: nobody else asks for it
 
     def _registry(self, session: Connection) -> Registry:
         return Registry(session, self._settings.slot)
