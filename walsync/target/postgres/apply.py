@@ -17,7 +17,7 @@ from walsync.target.postgres.failures import worth_a_serial_try
 from walsync.target.postgres.plan import Plans, TablePlan
 from walsync.target.postgres.serial import empty_tables, write_in_order
 from walsync.target.postgres.statements import DELETES, FIRST_PATCHES, PUTS, Statements
-from walsync.transaction.change import Change, Transaction
+from walsync.transaction.change import Change, Transaction, Truncate
 
 _COPY_BYTES: Final = 1 << 20
 """Read at a time by psycopg2, whose 8 KiB cost a call each."""
@@ -28,30 +28,54 @@ def write_changes(session: Session, transactions: Iterable[Transaction], plans: 
     with session.connection.cursor() as cursor:
         used: set[Relation] = set()
         for segment in segments(transactions):
-            together, one_by_one = _choose_roads(segment, plans) if set_based else ([], segment)
-            if together and not _write_together(session, cursor, together, plans, used):
-                one_by_one = segment
-            if one_by_one:
-                write_in_order(cursor, one_by_one, plans)
+            in_order = _write_segment(session, cursor, segment, plans, used) if set_based else segment
+            if in_order:
+                write_in_order(cursor, in_order, plans)
 
 
-def _choose_roads(segment: list[Change], plans: Plans) -> tuple[list[Change], list[Change]]:
-    """Split a segment by table: set-based, serial. Without triggers and foreign keys tables do not see each other."""
-    roads: tuple[list[Change], list[Change]] = ([], [])
+def _write_segment(
+    session: Session, cursor: Cursor, segment: list[Change], plans: Plans, used: set[Relation]
+) -> list[Change]:
+    """Write the tables that can be written set-based, and return what is left to the serial road.
+
+    A table that refuses its rows goes there alone: what another one needs, such as the exchange of unique values, may
+    be impossible in order.
+    """
+    serial = {one.relid for change in segment for one in relations_of(change) if plans.of(one).serial}
+    while True:
+        together, in_order = _choose_roads(segment, serial)
+        refusing = _write_together(session, cursor, together, plans, used) if together else set()
+        if not refusing:
+            return in_order
+        serial |= refusing
+
+
+def _choose_roads(segment: list[Change], serial: set[int]) -> tuple[list[Change], list[Change]]:
+    """Split a segment by table: set-based, serial. Without triggers and foreign keys tables do not see each other.
+
+    So a TRUNCATE of tables of both kinds has its place in the order of each, and is divided.
+    """
+    together: list[Change] = []
+    in_order: list[Change] = []
     for change in segment:
-        serial = {plans.of(relation).serial for relation in relations_of(change)}
-        if len(serial) > 1:
-            # One TRUNCATE of tables of both kinds: it has one place in the order of both.
-            return [], segment
-        roads[True in serial].append(change)
-    return roads
+        if isinstance(change, Truncate):
+            here = tuple(one for one in change.relations if one.relid not in serial)
+            there = tuple(one for one in change.relations if one.relid in serial)
+            together += [change._replace(relations=here)] if here else []
+            in_order += [change._replace(relations=there)] if there else []
+        else:
+            (in_order if change.relation.relid in serial else together).append(change)
+    return together, in_order
 
 
-def _write_together(session: Session, cursor: Cursor, changes: list[Change], plans: Plans, used: set[Relation]) -> bool:
-    """Write the last state per key; false when the rows are refused like this, with nothing done."""
+def _write_together(
+    session: Session, cursor: Cursor, changes: list[Change], plans: Plans, used: set[Relation]
+) -> set[int]:
+    """Write the last state per key; returns the tables whose rows are refused like this, with nothing done then."""
     collapsed = collapse(changes, lambda relation: plans.of(relation).key)
     written = [table for table in collapsed.tables.values() if table.rows]
     statements = {table.relation.relid: _staging(session, cursor, plans.of(table.relation)) for table in written}
+    at_work = set(collapsed.tables)
     cursor.execute("SAVEPOINT walsync")
     try:
         if collapsed.truncated:
@@ -59,6 +83,7 @@ def _write_together(session: Session, cursor: Cursor, changes: list[Change], pla
                 cursor, [plans.of(one) for one in collapsed.truncated], restart_identity=collapsed.restart_identity
             )
         for table in written:
+            at_work = {table.relation.relid}
             if table.relation in used:
                 cursor.execute(statements[table.relation.relid].empty)
             used.add(table.relation)
@@ -67,12 +92,12 @@ def _write_together(session: Session, cursor: Cursor, changes: list[Change], pla
         if not worth_a_serial_try(error):
             raise
         cursor.execute("ROLLBACK TO SAVEPOINT walsync")
-        return False
+        return at_work
     finally:
         # Also after ROLLBACK TO: it keeps the savepoint. In a failed transaction there is nothing to release.
         if session.connection.info.transaction_status == TRANSACTION_STATUS_INTRANS:
             cursor.execute("RELEASE SAVEPOINT walsync")
-    return True
+    return set()
 
 
 def _staging(session: Session, cursor: Cursor, plan: TablePlan) -> Statements:
