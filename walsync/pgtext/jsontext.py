@@ -16,7 +16,10 @@ class DuplicateKeyError(ValueError):
 
 
 def read_json(text: str, number: Number) -> object:
-    """Read a document; raises ValueError, and RecursionError where it is nested deeper than Python can follow."""
+    """Read a document; DuplicateKeyError and what `number` raises say that it is one, but cannot be held so.
+
+    ValueError else; RecursionError where it is nested deeper than Python can follow.
+    """
     return json.loads(
         text,
         parse_int=number,

@@ -12,7 +12,7 @@ from typing import Final
 
 from cbor2 import CBORTag
 
-from walsync.pgtext.jsontext import read_json, write_jsonb
+from walsync.pgtext.jsontext import DuplicateKeyError, read_json, write_jsonb
 from walsync.target.surrealdb.codec import INTEGER_MAX, INTEGER_MIN, Codec, decimal
 
 TEXT_KEY: Final = "$json"
@@ -20,7 +20,7 @@ TEXT_KEY: Final = "$json"
 _MOST_LEVELS: Final = 64
 """The engine drops a row that is nested about 120 levels deep, and reads no CBOR of 256; a batch has its own levels."""
 
-_INTEGER_DIGITS: Final = 19
+_SURE_DIGITS: Final = 18  # with a sign or without: below 2 ** 63
 _MOST_DIGITS: Final = 64  # of a number's text; more than a decimal holds, few enough to write out
 
 
@@ -31,9 +31,7 @@ class _UnfitError(ValueError):
 def _read(text: str) -> object:
     try:
         document = read_json(text, _number)
-    except _UnfitError:
-        return {TEXT_KEY: text}
-    except RecursionError:
+    except (_UnfitError, DuplicateKeyError, RecursionError):
         return {TEXT_KEY: text}
     if document is None or (isinstance(document, dict) and document.keys() == {TEXT_KEY}):
         return {TEXT_KEY: text}
@@ -49,7 +47,7 @@ def _write(found: object) -> str:
 
 
 def _number(text: str) -> int | CBORTag:
-    if text.removeprefix("-").isdigit() and len(text) <= _INTEGER_DIGITS and text != "-0":
+    if text.removeprefix("-").isdigit() and len(text) <= _SURE_DIGITS and text != "-0":
         return int(text)
     if len(text) > _MOST_DIGITS:
         raise _UnfitError("a number with more digits than a decimal has")
