@@ -13,8 +13,8 @@ import psycopg2
 import structlog
 
 from walsync.checkpoint.gap_guard import SourcePosition
-from walsync.checkpoint.registry import Registration, RegistrationState, Registry
-from walsync.errors import ConfigurationError, SourceRefused
+from walsync.checkpoint.registry import Registration, Registry, refuse_missing_slot, refuse_unconfigured
+from walsync.errors import SourceRefused
 from walsync.logs import Logger
 from walsync.lsn import LSN
 from walsync.postgres import Connection
@@ -144,13 +144,7 @@ class Upstream:
         _raise_first(requirements.of_server(session))
         registry = self._registry(session)
         registrations = registry.load()
-        missing = sorted(set(registrations) - targets)
-        if missing:
-            raise ConfigurationError(
-                "WS5008",
-                f"registered on the source but not configured: {', '.join(missing)}; WAL is kept for them",
-                hint=f"put it back, or: walsync drop --target {missing[0]}",
-            )
+        refuse_unconfigured(registrations, targets)
         found = catalogue.load(session, self._settings.tables)
         _raise_first(found.problems)
         if not found.tables:
@@ -166,13 +160,7 @@ class Upstream:
         found = await self.slot()
         if found is not None:
             return slots.usable(found, await self._call(_database))
-        registered = sorted(r.name for r in registrations.values() if r.state is RegistrationState.REGISTERED)
-        if registered:
-            raise SourceRefused(
-                "WS5009",
-                f"slot {self._settings.slot} is gone, though {', '.join(registered)} follow it: changes were lost",
-                hint="walsync drop, then walsync run: every target gets a new snapshot",
-            )
+        refuse_missing_slot(self._settings.slot, registrations)
         async with self._replication(self._name) as replication:
             created = await self._while_watching_blockers(
                 replication, lambda: slots.create(replication, self._settings.slot)

@@ -10,7 +10,7 @@ import psycopg2
 from walsync.check.finding import Report
 from walsync.check.rights import check_publication_rights, check_registry_rights, check_snapshot_rights, row
 from walsync.checkpoint.gap_guard import SourcePosition
-from walsync.checkpoint.registry import Registration, RegistrationState, Registry
+from walsync.checkpoint.registry import Registration, Registry, refuse_missing_slot, refuse_unconfigured
 from walsync.errors import WalsyncError
 from walsync.lsn import LSN
 from walsync.postgres import Connection, mask
@@ -163,34 +163,22 @@ def _check_registry(
     if not check_registry_rights(session, report, _WHERE):
         return
     source.registrations = Registry(session, settings.slot).load()
-    missing = sorted(set(source.registrations) - targets)
-    if not missing:
+    try:
+        refuse_unconfigured(source.registrations, targets)
         report.ok(_WHERE, f"the registry of targets can be used ({len(source.registrations)} registered)")
-    else:
-        report.error(
-            "WS5008",
-            _WHERE,
-            f"registered on the source but not configured: {', '.join(missing)}; WAL is kept for them",
-            f"put it back, or: walsync drop --target {missing[0]}",
-        )
+    except WalsyncError as error:
+        report.refused(_WHERE, error)
 
 
 def _check_slot(
     settings: SourceSettings, session: Connection, slot: slots.Slot | None, source: Source, report: Report
 ) -> None:
     if slot is None:
-        registered = [
-            one.name for one in (source.registrations or {}).values() if one.state is RegistrationState.REGISTERED
-        ]
-        if registered:
-            report.error(
-                "WS5009",
-                _WHERE,
-                f"slot {settings.slot} is gone, though {', '.join(registered)} follow it: changes were lost",
-                "walsync drop, then walsync run: every target gets a new snapshot",
-            )
-        else:
+        try:
+            refuse_missing_slot(settings.slot, source.registrations or {})
             report.ok(_WHERE, f"slot {settings.slot} will be created")
+        except WalsyncError as error:
+            report.refused(_WHERE, error)
         return
     try:
         confirmed = slots.usable(slot, session.info.dbname)

@@ -1,6 +1,7 @@
 """Looks at one target: can it be reached, does it follow this source, would rows fit, may they be written."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import closing
 
 import psycopg2
@@ -11,11 +12,13 @@ from walsync.check.source import NAME, Source
 from walsync.checkpoint.gap_guard import decide
 from walsync.errors import WalsyncError
 from walsync.postgres import connect
-from walsync.target.base import Checkpoint
+from walsync.source.table import Table
+from walsync.target.base import Checkpoint, Target
 from walsync.target.postgres.failures import judge, judge_connecting
 from walsync.target.postgres.settings import PostgresSettings
 from walsync.target.postgres.target import PostgresTarget
 from walsync.target.registry import open_target
+from walsync.target.selection import select
 from walsync.target.settings import TargetSettings
 
 
@@ -28,8 +31,15 @@ async def examine(settings: TargetSettings, slot: str, source: Source) -> Report
         checkpoint = await target.read_checkpoint()
         report.ok(where, "can be reached" + (f", stands at {checkpoint.lsn}" if checkpoint is not None else ", is new"))
         _check_position(settings.name, checkpoint, source, report, where=where)
-        if isinstance(target, PostgresTarget):
-            await _examine_postgres(target, source, report, where=where)
+        tables = [one.table for one in select(settings, source.tables)]
+        await _compare(target, tables, report, where=where)
+        if isinstance(target, PostgresTarget) and target.replica_role is False:
+            report.warning(
+                "WS4901",
+                where,
+                "its role may not set session_replication_role",
+                "on the target, Postgres 15 or later: GRANT SET ON PARAMETER session_replication_role TO <role>",
+            )
         if isinstance(settings, PostgresSettings):
             await asyncio.to_thread(_examine_database, settings, source, report, where=where)
     except WalsyncError as error:
@@ -48,18 +58,11 @@ def _check_position(name: str, checkpoint: Checkpoint | None, source: Source, re
         report.refused(where, error)
 
 
-async def _examine_postgres(target: PostgresTarget, source: Source, report: Report, *, where: str) -> None:
-    differences = await target.compare(source.tables)
+async def _compare(target: Target, tables: Sequence[Table], report: Report, *, where: str) -> None:
+    differences = await target.compare(tables)
     report.refused(where, *(difference.refusal() for difference in differences))
-    if not differences and source.tables:
+    if not differences and tables:
         report.ok(where, "its tables fit, or can be created")
-    if target.replica_role is False:
-        report.warning(
-            "WS4901",
-            where,
-            "its role may not set session_replication_role",
-            "on the target, Postgres 15 or later: GRANT SET ON PARAMETER session_replication_role TO <role>",
-        )
 
 
 def _examine_database(settings: PostgresSettings, source: Source, report: Report, *, where: str) -> None:

@@ -3,6 +3,7 @@
 It is written when a target is registered, when it leaves, and at a clean stop; never per batch. It is not published.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -11,7 +12,7 @@ from uuid import UUID, uuid4
 import psycopg2
 from psycopg2 import errors as pg
 
-from walsync.errors import SourceRefused, WalsyncError
+from walsync.errors import ConfigurationError, SourceRefused, WalsyncError
 from walsync.lsn import LSN
 from walsync.postgres import Connection, describe
 from walsync.source.session import source_error
@@ -47,6 +48,28 @@ class Registration:
     kind: str
     durable: LSN
     state: RegistrationState
+
+
+def refuse_unconfigured(registrations: Mapping[str, Registration], configured: Iterable[str]) -> None:
+    """Refuse to go on without a registered target: left out by mistake, it would be forgotten or hold WAL for ever."""
+    missing = sorted(registrations.keys() - set(configured))
+    if missing:
+        raise ConfigurationError(
+            "WS5008",
+            f"registered on the source but not configured: {', '.join(missing)}; WAL is kept for them",
+            hint=f"put it back, or: walsync drop --target {missing[0]}",
+        )
+
+
+def refuse_missing_slot(slot: str, registrations: Mapping[str, Registration]) -> None:
+    """Refuse to make a slot anew while a target stands somewhere behind the one that is gone."""
+    followers = sorted(one.name for one in registrations.values() if one.state is RegistrationState.REGISTERED)
+    if followers:
+        raise SourceRefused(
+            "WS5009",
+            f"slot {slot} is gone, though {', '.join(followers)} follow it: changes were lost",
+            hint="walsync drop, then walsync run: every target gets a new snapshot",
+        )
 
 
 class Registry:

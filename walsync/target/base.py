@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from walsync.errors import TargetRefused
 from walsync.lsn import LSN
 from walsync.source.table import Table
 from walsync.transaction.change import Transaction
@@ -48,6 +49,20 @@ class TableState:
     synced_lsn: LSN
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A reason why rows of `table` would not fit a target, and the statement that mends it."""
+
+    code: str
+    table: str
+    message: str
+    hint: str
+
+    def refusal(self) -> TargetRefused:
+        """Make it an error."""
+        return TargetRefused(self.code, f"{self.table}: {self.message}", hint=self.hint)
+
+
 class Batch(NamedTuple):
     """Transactions to write at once, in commit order; they take the checkpoint from `previous` to `position`."""
 
@@ -88,6 +103,10 @@ class Target(Protocol):
 
         The states of tables that are not among these are forgotten: one that comes back later is copied again.
         """
+        ...
+
+    async def compare(self, tables: Sequence[Table]) -> Sequence[Finding]:
+        """Find what `prepare` would refuse, and change nothing."""
         ...
 
     async def table_states(self) -> Mapping[str, TableState]:

@@ -69,6 +69,7 @@ class CheckpointStore:
         if not (_exists(cursor, "checkpoint") and _exists(cursor, "table_state")):
             cursor.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
             cursor.execute(_CREATE)
+        self._refuse_source(cursor, target_id)
         stored = self.read(cursor, lock=True)
         if stored is not None and stored.target_id != target_id:
             raise TargetRefused(
@@ -85,6 +86,18 @@ class CheckpointStore:
             " (excluded.system_identifier, excluded.timeline, excluded.epoch, excluded.lsn, pg_catalog.now())",
             {**self._mine, **_columns(writer), "target_id": str(target_id), "lsn": str(lsn)},
         )
+
+    def _refuse_source(self, cursor: Cursor, target_id: UUID) -> None:
+        """Refuse the source itself under another address: the first copy would empty the tables that it reads."""
+        cursor.execute("SELECT pg_catalog.to_regclass('walsync.target') IS NOT NULL")
+        if cursor.fetchone() == (True,):
+            cursor.execute("SELECT FROM walsync.target WHERE id = %s", (str(target_id),))
+            if cursor.rowcount:
+                raise TargetRefused(
+                    "WS4904",
+                    f"target {self._target} is the source database itself: its registry is here",
+                    hint="name another database in its dsn",
+                )
 
     def claim(self, cursor: Cursor, writer: Writer) -> Checkpoint:
         """Raise the stored epoch to the writer's where it is lower; Fenced where it is higher."""

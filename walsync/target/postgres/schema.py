@@ -7,14 +7,13 @@ mends it.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - psycopg2's class has a lower-case name
 
-from walsync.errors import TargetRefused
 from walsync.identifier import quote
 from walsync.source.table import Table, TableColumn
+from walsync.target.base import Finding
 from walsync.target.postgres.catalogue import (
     TableName,
     TargetColumn,
@@ -28,20 +27,6 @@ from walsync.target.postgres.types import holds
 
 _VIRTUAL_SINCE: Final = 180000
 _SCHEMA_OF_TYPE: Final = re.compile(r'(?P<schema>"(?:[^"]|"")+"|[^."]+)\..+')
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A reason why rows of `table` would not fit, and the statement that mends it."""
-
-    code: str
-    table: str
-    message: str
-    hint: str
-
-    def refusal(self) -> TargetRefused:
-        """Make it an error."""
-        return TargetRefused(self.code, f"{self.table}: {self.message}", hint=self.hint)
 
 
 def compare(cursor: Cursor, tables: Sequence[Table]) -> list[Finding]:

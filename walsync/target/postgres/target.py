@@ -10,14 +10,14 @@ from walsync.errors import TargetRefused, TargetUnavailable
 from walsync.identifier import quote
 from walsync.lsn import LSN
 from walsync.source.table import Table
-from walsync.target.base import Batch, Checkpoint, TableState, Writer
+from walsync.target.base import Batch, Checkpoint, Finding, TableState, Writer
 from walsync.target.postgres.apply import write_changes
 from walsync.target.postgres.checkpoint import CheckpointStore, application_name
 from walsync.target.postgres.client import Client, Session, require_writer
 from walsync.target.postgres.copy_text import CopyReader
 from walsync.target.postgres.failures import CONNECTION_LOST
 from walsync.target.postgres.plan import Plans
-from walsync.target.postgres.schema import Finding, compare, prepare
+from walsync.target.postgres.schema import compare, prepare
 from walsync.target.postgres.settings import PostgresSettings
 
 
