@@ -1,0 +1,130 @@
+"""Cuts a batch into slices that one request of a target takes, and says what the checkpoint is after each. Pure.
+
+A slice holds whole transactions. Only a transaction that is larger than a slice is cut itself, where the LSN of its
+changes rises: some changes share one, and those stay together. While such a transaction is open the checkpoint names
+it and the last change taken; when it comes again, which it does from its beginning, those changes are left out.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from walsync.lsn import LSN
+from walsync.target.base import Batch
+from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
+
+
+class Reached(NamedTuple):
+    """How far a target is: everything below `lsn`, and of the open transaction all up to `last_change_lsn`.
+
+    `open_commit_lsn` is 0 where no transaction is open: none commits there.
+    """
+
+    lsn: LSN
+    open_commit_lsn: int = 0
+    last_change_lsn: int = 0
+
+    def at(self, lsn: LSN) -> "Reached":
+        """Move on; the open transaction stays open as long as it lies ahead."""
+        return self._replace(lsn=lsn) if self.open_commit_lsn >= lsn else Reached(lsn)
+
+    def lacks(self, transaction: Transaction) -> Sequence[Change]:
+        """Return the changes of a transaction that are not taken yet."""
+        if transaction.commit_lsn != self.open_commit_lsn:
+            return transaction.changes
+        return [change for change in transaction.changes if change.lsn > self.last_change_lsn]
+
+
+class Limits(NamedTuple):
+    """The most that one slice holds; changes of one LSN exceed it together if they have to."""
+
+    changes: int
+    size_bytes: int
+
+
+class Slice(NamedTuple):
+    """What one request takes: parts of transactions in commit order, the checkpoint before and the one after."""
+
+    before: Reached
+    after: Reached
+    transactions: Sequence[Transaction]
+
+
+def cut(batch: Batch, reached: Reached, limits: Limits) -> Iterator[Slice]:
+    """Cut a batch for a target that has `reached`, whose lsn is `batch.previous`; the last slice takes `position`."""
+    before = reached
+    taken = _Room(limits)
+    for transaction in batch.transactions:
+        left = transaction._replace(changes=tuple(reached.lacks(transaction)))
+        parts = list(_parts(left, limits)) if _exceeds(left, limits) else [left.changes]
+        if taken.transactions and (len(parts) > 1 or not taken.has_room_for(parts[0])):
+            after = before.at(taken.transactions[-1].end_lsn)
+            yield Slice(before, after, taken.take())
+            before = after
+        for part in parts[:-1]:
+            after = Reached(before.lsn, transaction.commit_lsn, part[-1].lsn)
+            yield Slice(before, after, [left._replace(changes=part)])
+            before = after
+        taken.add(left._replace(changes=parts[-1]))
+    yield Slice(before, before.at(batch.position), taken.take())
+
+
+def weigh(change: Change) -> int:
+    """Tell the bytes of a change's rows."""
+    match change:
+        case Insert():
+            return len(change.new)
+        case Update():
+            return len(change.new) + len(change.old or b"")
+        case Delete():
+            return len(change.old)
+        case Truncate():
+            return 0
+
+
+class _Room:
+    """The transactions of the slice that is being filled."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._left = limits
+        self.transactions: list[Transaction] = []
+
+    def has_room_for(self, changes: Sequence[Change]) -> bool:
+        return len(changes) <= self._left.changes and sum(map(weigh, changes)) <= self._left.size_bytes
+
+    def add(self, transaction: Transaction) -> None:
+        changes = transaction.changes
+        self._left = Limits(self._left.changes - len(changes), self._left.size_bytes - sum(map(weigh, changes)))
+        self.transactions.append(transaction)
+
+    def take(self) -> list[Transaction]:
+        taken, self.transactions, self._left = self.transactions, [], self._limits
+        return taken
+
+
+def _exceeds(transaction: Transaction, limits: Limits) -> bool:
+    return not _Room(limits).has_room_for(transaction.changes)
+
+
+def _parts(transaction: Transaction, limits: Limits) -> Iterator[tuple[Change, ...]]:
+    part: list[Change] = []
+    size = 0
+    for group in _same_lsn(transaction.changes):
+        weight = sum(map(weigh, group))
+        if part and (len(part) + len(group) > limits.changes or size + weight > limits.size_bytes):
+            yield tuple(part)
+            part, size = [], 0
+        part += group
+        size += weight
+    yield tuple(part)
+
+
+def _same_lsn(changes: Iterable[Change]) -> Iterator[list[Change]]:
+    group: list[Change] = []
+    for change in changes:
+        if group and change.lsn != group[0].lsn:
+            yield group
+            group = []
+        group.append(change)
+    if group:
+        yield group
