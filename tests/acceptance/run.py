@@ -1,0 +1,236 @@
+"""One acceptance run: walsync between two real servers, a random workload, and everything that can die, dying.
+
+It asserts nothing about the rows; it returns what it found. `seed` decides the workload and the order of the blows,
+though not the moment at which threads and processes meet them.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Self
+
+import psycopg2
+from acceptance import operations, zoo
+from acceptance.pace import Pace
+from fix_engines import installation
+from fix_walsync import Walsync, eventually, free_port
+
+from walsync.demo.compare import Comparison, PostgresReader, compare
+from walsync.demo.engines import PostgresServer
+from walsync.demo.workload import Style, Tally, Transaction, Workload
+
+TARGET_VERSION = 16
+RATE = 60.0
+"""Transactions per second: more than walsync is given time for between two kills, less than the machine can take."""
+
+EARLY_KILLS = 4
+CATCH_UP_SECONDS = 120
+CONFIG = """
+source:
+  dsn: "{source}"
+  tables: ["app.*", "Größe ✓.*"]
+targets:
+  - {{name: replica, type: postgres, dsn: "{target}"}}
+http: {{listen: "127.0.0.1:{port}"}}
+"""
+NOT_OURS_TO_SEE = ("unexpected_error", "target_stopped", "Traceback", "WS3001")
+"""What the log never holds in a run without a mistake."""
+
+
+@dataclass(frozen=True)
+class Blows:
+    """How often each thing happens in a run."""
+
+    kills: int = 20
+    drains: int = 1
+    target_outages: int = 2
+    target_disconnects: int = 2
+    target_freezes: int = 1
+    source_restarts: int = 2
+    source_disconnects: int = 2
+
+
+@dataclass
+class Outcome:
+    """What a run came to; it is sound when nothing is in `differences` and `leftovers`."""
+
+    seed: int
+    version: int
+    tally: Tally
+    blows: Counter[str]
+    tables: list[Comparison]
+    leftovers: list[str] = field(default_factory=list)
+
+    @property
+    def differences(self) -> list[str]:
+        return [str(comparison) for comparison in self.tables if not comparison.equal]
+
+    def __str__(self) -> str:
+        outages = sum(self.blows.values()) - self.blows["kill"]
+        rows = sum(table.rows for table in self.tables)
+        verdict = "equal" if not self.differences and not self.leftovers else "NOT EQUAL"
+        return (
+            f"seed {self.seed} on {self.version}: {self.tally.committed} transactions, {self.tally.rows} changes,"
+            f" {self.blows['kill']} kills, {outages} outages, {len(self.tables)} tables, {rows} rows: {verdict}"
+        )
+
+
+class AcceptanceRun:
+    """Owns both servers, the process and the workload of one run; `with` starts the servers."""
+
+    def __init__(self, seed: int, folder: Path, *, version: int = 18, blows: Blows | None = None) -> None:
+        self.seed = seed
+        self.source = PostgresServer(installation(version))
+        self.target = PostgresServer(installation(TARGET_VERSION))
+        self._folder = folder
+        self._version = version
+        self._random = Random(f"{seed} blows")
+        self._blows = blows or Blows()
+        self._happened: Counter[str] = Counter()
+        self._walsync: Walsync | None = None
+
+    def __enter__(self) -> Self:
+        self.source.__enter__()
+        self.target.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._walsync is not None:
+            self._walsync.close()
+        self.target.close()
+        self.source.close()
+
+    @property
+    def output(self) -> str:
+        """What walsync said last."""
+        return self._walsync.output if self._walsync is not None else ""
+
+    def run(self) -> Outcome:
+        """Make the tables, let everything happen, and compare."""
+        _execute(self.source.dsn(), *zoo.source_statements())
+        _execute(self.target.dsn(), *zoo.target_statements())
+        with closing(psycopg2.connect(self.source.dsn())) as session, session, session.cursor() as cursor:
+            operations.fill(Transaction(cursor), Random(f"{self.seed} fill"))
+        walsync = self._walsync = self._configure()
+        pace = Pace(walsync, self._random, self._progress)
+        workload = Workload(self.source.dsn(), operations.operations(), seed=self.seed, style=Style(rate=RATE))
+        workload.start()
+        try:
+            self._strike(pace)
+        finally:
+            tally = workload.stop()
+        pace.drain()
+        code = walsync.run(
+            "run", "--until-caught-up", "--timeout", f"{CATCH_UP_SECONDS}s", timeout=CATCH_UP_SECONDS * 2
+        )
+        assert code == 0, f"run --until-caught-up ended with {code}"
+        source, target = PostgresReader(self.source.dsn()), PostgresReader(self.target.dsn())
+        tables = compare(source, target, zoo.SCHEMAS)
+        return Outcome(self.seed, self._version, tally, self._happened, tables, self._leftovers())
+
+    def _configure(self) -> Walsync:
+        config = CONFIG.format(source=self.source.dsn(), target=self.target.dsn(), port=free_port())
+        path = self._folder / "walsync.yaml"
+        path.write_text(config, encoding="utf-8")
+        return Walsync(path, self._folder)
+
+    def _strike(self, pace: Pace) -> None:
+        blows: list[tuple[str, Callable[[Pace], None]]] = [
+            *[("kill", Pace.kill)] * (self._blows.kills - EARLY_KILLS),
+            *[("drain", self._drain)] * self._blows.drains,
+            *[("target outage", self._target_outage)] * self._blows.target_outages,
+            *[("target disconnect", self._disconnect_target)] * self._blows.target_disconnects,
+            *[("target freeze", self._freeze_target)] * self._blows.target_freezes,
+            *[("source restart", self._restart_source)] * self._blows.source_restarts,
+            *[("source disconnect", self._disconnect_source)] * self._blows.source_disconnects,
+        ]
+        self._random.shuffle(blows)
+        pace.start()
+        # The first ones meet the start, the creation of the slot, and the snapshot.
+        for _ in range(EARLY_KILLS):
+            pace.pause(0.3, 1.2)
+            self._happened["kill"] += 1
+            pace.kill()
+        for name, blow in blows:
+            pace.let_it_work()
+            self._happened[name] += 1
+            blow(pace)
+        pace.let_it_work()
+
+    def _progress(self) -> object:
+        # Looked at here, so that a mistake is told at once and not by what it leads to.
+        assert not self._complaints(), self._complaints()
+        if _query(self.target.dsn(), "SELECT FROM pg_tables WHERE schemaname = 'walsync' AND tablename = 'checkpoint'"):
+            return _query(self.target.dsn(), "SELECT max(lsn) FROM walsync.checkpoint")
+        return None
+
+    def _complaints(self) -> list[str]:
+        log = (self._folder / "stderr").read_text(encoding="utf-8")
+        return [line for line in log.splitlines() if any(word in line for word in NOT_OURS_TO_SEE)]
+
+    @staticmethod
+    def _drain(pace: Pace) -> None:
+        pace.drain()
+        pace.start()
+
+    def _target_outage(self, pace: Pace) -> None:
+        self._random.choice((self.target.stop, self.target.kill))()
+        pace.pause(0.1, 1.0)
+        self.target.start()
+
+    def _disconnect_target(self, pace: Pace) -> None:
+        del pace
+        _execute(self.target.dsn(), _TERMINATE.format("application_name LIKE 'walsync%'"))
+
+    def _freeze_target(self, pace: Pace) -> None:
+        self.target.pause()
+        pace.pause(0.1, 1.0)
+        self.target.resume()
+
+    def _restart_source(self, pace: Pace) -> None:
+        del pace
+        self.source.restart()
+
+    def _disconnect_source(self, pace: Pace) -> None:
+        del pace
+        which = self._random.choice(("backend_type = 'walsender'", "application_name LIKE 'walsync%'"))
+        _execute(self.source.dsn(), _TERMINATE.format(which))
+
+    def _leftovers(self) -> list[str]:
+        """Find what should have gone: slots, sessions, temporary tables, staged rows, complaints in the log."""
+        found = [f"slot {name}" for (name,) in _query(self.source.dsn(), _OTHER_SLOTS)]
+        for server in (self.source, self.target):
+            eventually(partial(_has_no_session, server.dsn()), 10, "the sessions of walsync to end")
+            found += [f"temporary table {name} on {server.version}" for (name,) in _query(server.dsn(), _TEMPORARY)]
+        checkpoints = _query(self.target.dsn(), "SELECT slot, target FROM walsync.checkpoint")
+        if checkpoints != [("walsync", "replica")]:
+            found.append(f"checkpoints {checkpoints}")
+        return [*found, *self._complaints()]
+
+
+_TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {} AND pid <> pg_backend_pid()"
+_OTHER_SLOTS = "SELECT slot_name FROM pg_replication_slots WHERE slot_name <> 'walsync'"
+_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'walsync%'"
+_TEMPORARY = "SELECT oid::regclass::text FROM pg_class WHERE relpersistence = 't'"
+
+
+def _execute(dsn: str, *statements: str) -> None:
+    with closing(psycopg2.connect(dsn)) as session:
+        session.autocommit = True
+        with session.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+
+def _has_no_session(dsn: str) -> bool:
+    return not _query(dsn, _SESSIONS)
+
+
+def _query(dsn: str, sql: str) -> list[tuple[object, ...]]:
+    with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall()
