@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from walsync.lsn import LSN
-from walsync.target.base import Batch
 from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
 
 
@@ -49,11 +48,11 @@ class Slice(NamedTuple):
     transactions: Sequence[Transaction]
 
 
-def cut(batch: Batch, reached: Reached, limits: Limits) -> Iterator[Slice]:
-    """Cut a batch for a target that has `reached`, whose lsn is `batch.previous`; the last slice takes `position`."""
+def cut(transactions: Iterable[Transaction], position: LSN, reached: Reached, limits: Limits) -> Iterator[Slice]:
+    """Cut what takes a target from `reached` to `position`, which the last slice stores."""
     before = reached
     taken = _Room(limits)
-    for transaction in batch.transactions:
+    for transaction in transactions:
         left = transaction._replace(changes=tuple(reached.lacks(transaction)))
         parts = list(_parts(left, limits)) if _exceeds(left, limits) else [left.changes]
         if taken.transactions and (len(parts) > 1 or not taken.has_room_for(parts[0])):
@@ -65,7 +64,7 @@ def cut(batch: Batch, reached: Reached, limits: Limits) -> Iterator[Slice]:
             yield Slice(before, after, [left._replace(changes=part)])
             before = after
         taken.add(left._replace(changes=parts[-1]))
-    yield Slice(before, before.at(batch.position), taken.take())
+    yield Slice(before, before.at(position), taken.take())
 
 
 def weigh(change: Change) -> int:

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from hypothesis import given
@@ -8,7 +8,8 @@ from walsync.lsn import LSN
 from walsync.relation import Relation, ReplicaIdentity
 from walsync.row import write_tuple
 from walsync.target.base import Batch
-from walsync.target.slices import Limits, Reached, Slice, cut, weigh
+from walsync.target.slices import Limits, Reached, Slice, weigh
+from walsync.target.slices import cut as cut_transactions
 from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
 
 RELATION = Relation(1, "public", "t", ReplicaIdentity.DEFAULT, ())
@@ -25,6 +26,10 @@ def transaction(commit_lsn: int, *lsns: int) -> Transaction:
 
 def batch(*transactions: Transaction) -> Batch:
     return Batch(LSN(10), LSN(10_000), transactions)
+
+
+def cut(whole: Batch, reached: Reached, limits: Limits) -> Iterator[Slice]:
+    return cut_transactions(whole.transactions, whole.position, reached, limits)
 
 
 def lsns(one: Slice) -> list[int]:
