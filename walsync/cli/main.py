@@ -17,6 +17,7 @@ import walsync
 from walsync import logs
 from walsync.cli.check import check
 from walsync.cli.config import config
+from walsync.cli.demo import demo
 from walsync.cli.drop import drop
 from walsync.cli.run import run
 from walsync.cli.status import status
@@ -36,7 +37,7 @@ def cli() -> None:
     """One Postgres replication slot into many databases, exactly once."""
 
 
-for _command in (run, check, status, config, drop):
+for _command in (run, check, status, config, drop, demo):
     cli.add_command(_command)
 
 
