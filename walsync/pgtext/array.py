@@ -61,21 +61,14 @@ def _texts(found: object, to_text: Callable[[Any], str], levels: int | None) -> 
 
 def read_array(text: str, delimiter: str = ",") -> Array:
     """Read an array; `delimiter` is the element type's (``;`` for box)."""
-    lower_bounds: tuple[int, ...] | None = None
     bounds = _BOUNDS.match(text)
     if bounds is not None:
-        lower_bounds = tuple(map(int, _LOWER.findall(bounds[1])))
-        text = text[bounds.end() :]
+        return _read_bounded(text, bounds, delimiter)
     body = text[1:-1]
     if text[:1] == "{" and text[-1:] == "}" and body and not any(stop in body for stop in _PLAIN_STOPS):
-        items, dimensions = _read_plain(body, delimiter), 1
-    else:
-        items, dimensions = _read_nested(text, delimiter)
-    if lower_bounds is None:
-        return Array(items, (1,) * dimensions)
-    if len(lower_bounds) != dimensions or text != _write_items(items, _needs_quotes(delimiter), delimiter):
-        raise ValueError("the bounds of an array do not fit its elements")
-    return Array(items, lower_bounds)
+        return Array(_read_plain(body, delimiter), (1,))
+    items, dimensions = _read_nested(text, delimiter)
+    return Array(items, (1,) * dimensions)
 
 
 def write_array(array: Array, delimiter: str = ",") -> str:
@@ -89,6 +82,15 @@ def write_array(array: Array, delimiter: str = ",") -> str:
         bounds.append(f"[{lower}:{lower + len(level) - 1}]")
         level = level[0]
     return f"{''.join(bounds)}={body}"
+
+
+def _read_bounded(text: str, bounds: re.Match[str], delimiter: str) -> Array:
+    items, dimensions = _read_nested(text[bounds.end() :], delimiter)
+    lower_bounds = tuple(map(int, _LOWER.findall(bounds[1])))
+    array = Array(items, lower_bounds)
+    if len(lower_bounds) != dimensions or write_array(array, delimiter) != text:
+        raise ValueError("the bounds of an array do not fit its elements")
+    return array
 
 
 def _read_plain(body: str, delimiter: str) -> Items:
