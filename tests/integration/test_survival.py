@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -13,6 +14,7 @@ from fix_postgres import Database, Server
 from fix_proxy import Proxy
 from fix_replication import Command, Replication, locked, slot_row
 from fix_walsync import eventually
+from psycopg2.extensions import make_dsn
 
 from walsync.demo.engines import PostgresServer
 from walsync.status import SourceState, TargetState
@@ -24,14 +26,22 @@ TABLE = "CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t VALUES (0
 
 
 @pytest.fixture
-def server(start_server: Callable[..., PostgresServer]) -> PostgresServer:
-    """Return a source that is quick to give up on a silent client, and may be restarted."""
-    return start_server(wal_sender_timeout=TIMEOUT)
+def replication(source: Database, target: Database) -> Replication:
+    """One table between the shared servers, read by a session that the server is quick to give up on."""
+    source.execute(TABLE)
+    dsn = make_dsn(source.dsn, options=f"-c wal_sender_timeout={TIMEOUT}")
+    return Replication(source, {"replica": target}, ["public.t"], {"source": {"dsn": dsn}})
 
 
 @pytest.fixture
-def replication(server: PostgresServer, new_database: Callable[[Server], Database], target: Database) -> Replication:
-    """One table from the private source to the shared target."""
+def server(start_server: Callable[..., PostgresServer]) -> PostgresServer:
+    """Return a source of the test's own."""
+    return start_server()
+
+
+@pytest.fixture
+def private(server: PostgresServer, new_database: Callable[[Server], Database], target: Database) -> Replication:
+    """One table from that source, which may be stopped."""
     source = new_database(server)
     source.execute(TABLE)
     return Replication(source, {"replica": target}, ["public.t"])
@@ -61,8 +71,8 @@ async def test_a_walsender_that_is_terminated_is_replaced(replication: Replicati
     replication.assert_equal(ROWS)
 
 
-async def test_a_restart_of_the_source_is_survived(replication: Replication, server: PostgresServer) -> None:
-    async with replication.running() as running:
+async def test_a_restart_of_the_source_is_survived(private: Replication, server: PostgresServer) -> None:
+    async with private.running() as running:
         await running.until_streaming()
         for row, end in ((1, server.stop), (2, server.kill)):
             end()
@@ -71,11 +81,11 @@ async def test_a_restart_of_the_source_is_survived(replication: Replication, ser
             assert status.source.state is SourceState.RETRYING
             assert status.source.last_error is not None
             assert status.source.last_error.code == "WS2002"
-            restart(server, replication)
-            insert(replication, row)
-            await running.until(lambda row=row: has_row(replication, row), f"row {row}")  # type: ignore[misc]
+            restart(server, private)
+            insert(private, row)
+            await running.until(lambda row=row: has_row(private, row), f"row {row}")  # type: ignore[misc]
             assert running.pipeline.source_error is None
-    replication.assert_equal(ROWS)
+    private.assert_equal(ROWS)
 
 
 async def test_the_server_is_answered_while_a_target_is_busy_for_longer_than_its_timeout(
@@ -94,14 +104,14 @@ async def test_the_server_is_answered_while_a_target_is_busy_for_longer_than_its
 
 
 async def test_the_server_is_answered_while_the_backlog_is_full(replication: Replication) -> None:
-    small = Replication(replication.source, replication.targets, replication.tables, {"backlog": {"max_bytes": "64kB"}})
+    small = replace(replication, changes={**replication.changes, "backlog": {"max_bytes": "64kB"}})
     async with small.running() as running:
         await running.until_streaming()
         pid = slot_row(small, "active_pid")
         with locked(small.targets["replica"], "t"):
-            for first in range(1_000, 31_000, 10_000):
+            for first in range(1_000, 6_000, 1_000):
                 small.source.execute(
-                    "INSERT INTO t SELECT i, repeat('x', 500) FROM generate_series(%s, %s) AS i", first, first + 9_999
+                    "INSERT INTO t SELECT i, repeat('x', 500) FROM generate_series(%s, %s) AS i", first, first + 999
                 )
             session = running.pipeline.session
             assert session is not None
@@ -235,34 +245,30 @@ async def test_a_target_that_is_down_at_the_start_is_waited_for(
     replication.assert_equal(ROWS)
 
 
-async def test_a_source_that_is_down_at_the_start_is_waited_for(
-    replication: Replication, server: PostgresServer
-) -> None:
+async def test_a_source_that_is_down_at_the_start_is_waited_for(private: Replication, server: PostgresServer) -> None:
     server.stop()
-    async with replication.running() as running:
+    async with private.running() as running:
         error = await running.until(lambda: running.pipeline.source_error, "the source to be missed")
         assert error.code == "WS2002"
         assert str(server.port) in error.message
-        restart(server, replication)
+        restart(server, private)
         await running.until_streaming()
         await running.caught_up()
-    replication.assert_equal(ROWS)
+    private.assert_equal(ROWS)
 
 
-async def test_stopping_while_the_source_is_away_is_not_held_up(
-    replication: Replication, server: PostgresServer
-) -> None:
-    async with replication.running() as running:
+async def test_stopping_while_the_source_is_away_is_not_held_up(private: Replication, server: PostgresServer) -> None:
+    async with private.running() as running:
         await running.until_streaming()
         server.stop()
         await running.until(lambda: running.pipeline.source_error, "the loss to be noticed")
         running.pipeline.stop()
         await running.until(running.task.done, "the end")
-        restart(server, replication)
+        restart(server, private)
 
 
-async def test_status_answers_while_the_source_is_frozen(replication: Replication, server: PostgresServer) -> None:
-    async with replication.running() as running:
+async def test_status_answers_while_the_source_is_frozen(private: Replication, server: PostgresServer) -> None:
+    async with private.running() as running:
         await running.until_streaming()
         server.pause()
         try:
@@ -275,24 +281,24 @@ async def test_status_answers_while_the_source_is_frozen(replication: Replicatio
 
 
 async def test_another_cluster_behind_the_same_address_is_noticed_at_the_reconnect(
-    replication: Replication,
+    private: Replication,
     start_server: Callable[..., PostgresServer],
     new_proxy: Callable[[str, int], Proxy],
 ) -> None:
     other_server = start_server(17)  # of another version: servers of one have one identifier here
-    source, proxy = _behind_a_proxy(replication.source, new_proxy)
+    source, proxy = _behind_a_proxy(private.source, new_proxy)
     admin = psycopg2.connect(other_server.dsn())
     admin.autocommit = True
     admin.cursor().execute(f"CREATE DATABASE {source.name}")
     admin.close()
     other = copy(source)
     other.dsn, other._own = other_server.dsn(source.name), None
-    moved = Replication(source, replication.targets, replication.tables)
+    moved = Replication(source, private.targets, private.tables)
     async with moved.running() as running:
         await running.until_streaming()
         other.execute(TABLE)
         other.execute("CREATE PUBLICATION walsync FOR TABLE t")
-        other.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", replication.slot)
+        other.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", private.slot)
         proxy._server = (other_server.host, other_server.port)
         proxy.cut()
         assert await running.until_stopped("replica") == "WS5005"
