@@ -1,10 +1,12 @@
 """One bench per kind of target: every test of this folder runs on each."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 import pytest
 from conformance.bench import Bench, PostgresBench, Tracked
+from conformance.bench_surrealdb import SurrealDBBench
 from fix_postgres import Database
 from fix_proxy import Proxy
 from psycopg2.extensions import parse_dsn
@@ -17,7 +19,15 @@ def postgres(request: pytest.FixtureRequest) -> Bench:
     return PostgresBench(database, new_proxy(address["host"], int(address["port"])))
 
 
-BENCHES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Bench]]] = {"postgres": postgres}
+def surrealdb(request: pytest.FixtureRequest) -> Bench:
+    directory: Path = request.getfixturevalue("tmp_path")
+    return SurrealDBBench(f"surrealkv://{directory}/graph")
+
+
+BENCHES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Bench]]] = {
+    "postgres": postgres,
+    "surrealdb": surrealdb,
+}
 
 
 @pytest.fixture(params=sorted(BENCHES))

@@ -11,6 +11,8 @@ from walsync.target.base import Target
 from walsync.target.postgres.settings import PostgresSettings
 from walsync.target.postgres.target import PostgresTarget
 from walsync.target.settings import TargetSettings
+from walsync.target.surrealdb.settings import SurrealDBSettings
+from walsync.target.surrealdb.target import SurrealDBTarget
 
 _S = TypeVar("_S", bound=TargetSettings)
 _S_contra = TypeVar("_S_contra", bound=TargetSettings, contravariant=True)
@@ -34,6 +36,7 @@ class Kind(Generic[_S]):
 
 KINDS: Final[Mapping[str, Kind[Any]]] = {
     "postgres": Kind(PostgresSettings, PostgresTarget),
+    "surrealdb": Kind(SurrealDBSettings, SurrealDBTarget),
 }
 """`type` in the configuration file -> that kind."""
 

@@ -1,0 +1,141 @@
+"""SurrealDB's engine under the tests of this folder; several targets share one engine, as they would a server."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import cbor2
+from cbor2 import CBORTag
+from conformance.bench import Rows
+from conformance.stream import SLOT
+
+from walsync.errors import TargetUnavailable
+from walsync.source.table import Table
+from walsync.target.surrealdb.engine import EmbeddedEngine, Engine, Slot, open_embedded
+from walsync.target.surrealdb.settings import SurrealDBSettings
+from walsync.target.surrealdb.target import SurrealDBTarget
+
+TABLE_TAG = 7
+
+
+def name(table: Table) -> str:
+    return ".".join(table.target_name)
+
+
+class Line:
+    """One target's way to the engine, which can be cut."""
+
+    def __init__(self, bench: "SurrealDBBench", engine: EmbeddedEngine) -> None:
+        self.bench = bench
+        self.engine = engine
+        self.is_cut = False
+
+    async def query(self, sql: str, variables: Mapping[str, object]) -> Sequence[Slot]:
+        if self.is_cut:
+            raise TargetUnavailable("WS4102", "the line is cut")
+        self.bench.under_way += 1
+        try:
+            answer = asyncio.ensure_future(self.engine.query(sql, variables))
+            if variables.get("steps") and self.bench.cut_while_writing:
+                self.bench.cut_while_writing = False
+                self.bench.vanish()
+                answer.cancel()
+                raise TargetUnavailable("WS4102", "the line was cut")
+            return await answer
+        finally:
+            self.bench.under_way -= 1
+
+    async def close(self) -> None:
+        self.is_cut = True
+
+
+class SurrealDBBench:
+    """An engine on a directory or in memory."""
+
+    takes_tables_without_key = True
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine: EmbeddedEngine | None = None
+        self.lines: list[Line] = []
+        self.under_way = 0
+        self.cut_while_writing = False
+
+    def settings(self, target: str = "replica") -> SurrealDBSettings:
+        return SurrealDBSettings(name=target, type="surrealdb", url=self.url, namespace="app", database="app")
+
+    def target(self, name: str = "replica", *, collapse: bool = True) -> SurrealDBTarget:
+        return SurrealDBTarget(self.settings(name), SLOT, collapse=collapse, open_engine=self._open)
+
+    def rows(self, table: Table) -> Rows:
+        found = self.execute("SELECT * FROM $table", table=CBORTag(TABLE_TAG, name(table)))[0]["result"]
+        return sorted((tuple(_text(_value(row, column)) for column in table.published) for row in found), key=repr)
+
+    def forbid(self, table: Table, column: str, value: str) -> None:
+        self.execute(f"DEFINE FIELD `{column}` ON `{name(table)}` ASSERT $value != '{value}'")
+
+    def wipe(self) -> None:
+        self.execute("REMOVE TABLE _walsync")
+
+    def vanish_while_writing(self) -> None:
+        self.cut_while_writing = True
+
+    def vanish(self) -> None:
+        for line in self.lines:
+            line.is_cut = True
+
+    @contextmanager
+    def blocked(self, table: Table) -> Iterator[Callable[[], bool]]:
+        self.execute(f"DEFINE EVENT wait ON `{name(table)}` THEN {{ sleep(1h) }}")
+        yield lambda: self.under_way > 0
+        self.execute(f"REMOVE EVENT wait ON `{name(table)}`")
+
+    def execute(self, sql: str, **variables: object) -> list[dict[str, Any]]:
+        """Ask the engine from outside of the event loop that the test runs on."""
+        assert self.engine is not None
+        database = self.engine._database
+        request = cbor2.dumps({"id": "1", "method": "query", "params": [sql, variables]})
+
+        async def ask() -> bytes:
+            return bytes(await database.execute(request))
+
+        with ThreadPoolExecutor(1) as thread:
+            slots: list[dict[str, Any]] = cbor2.loads(thread.submit(asyncio.run, ask()).result())["result"]
+        assert all(slot["status"] == "OK" for slot in slots), slots
+        return slots
+
+    async def _open(self, settings: SurrealDBSettings, create: bool) -> Engine | None:  # noqa: FBT001 - OpenEngine
+        self.engine = self.engine or await open_embedded(settings, create)
+        if self.engine is None:
+            return None
+        self.lines.append(Line(self, self.engine))
+        return self.lines[-1]
+
+
+def _value(row: Mapping[str, Any], column: str) -> object:
+    """Find a column as docs/targets.md says: `id` is the record's id, or stands beside it as `id_`."""
+    if column != "id" or "id_" in row:
+        return row["id_" if column == "id" else column]
+    return row["id"].value[1]
+
+
+def _text(found: object) -> str | None:
+    match found:
+        case None | str():
+            return found
+        case bool():
+            return "t" if found else "f"
+        case bytes():
+            return f"\\x{found.hex()}"
+        case CBORTag():
+            return str(found.value)
+        case dict() | list() | tuple():
+            return json.dumps(found)
+        case int() | float() | UUID():
+            return str(found)
+        case _:
+            raise AssertionError(found)

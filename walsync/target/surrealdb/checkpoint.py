@@ -1,0 +1,127 @@
+"""What a SurrealDB target stores about itself: the checkpoint that fences writers, and which tables are complete."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from cbor2 import CBORTag
+
+from walsync.errors import Fenced, TargetRefused, TargetUnavailable, WalsyncError
+from walsync.lsn import LSN
+from walsync.source.table import Table
+from walsync.target.base import Checkpoint, TableState, Writer
+from walsync.target.slices import Reached
+from walsync.target.surrealdb.statements import STORE
+from walsync.target.surrealdb.values import RECORD_TAG
+
+_CHECKPOINT: Final = "checkpoint"
+_TABLE_STATE: Final = "table_state"
+
+
+class Stored(NamedTuple):
+    """A checkpoint, and how far into an open transaction it reaches."""
+
+    checkpoint: Checkpoint
+    reached: Reached
+
+
+class Records:
+    """The records of one slot and target in the table ``_walsync``."""
+
+    def __init__(self, slot: str, target: str) -> None:
+        self._target = target
+        self.owner: dict[str, object] = {"slot": slot, "target": target}
+        self.checkpoint = CBORTag(RECORD_TAG, [STORE, [_CHECKPOINT, slot, target]])
+
+    def fence(self, writer: Writer) -> dict[str, object]:
+        """Write the parameters of every program that writes: whose checkpoint, and who must hold it."""
+        return {**self.owner, "checkpoint": self.checkpoint, "epoch": writer.epoch, "timeline": writer.timeline}
+
+    def first(self, target_id: UUID, writer: Writer, lsn: LSN) -> dict[str, object]:
+        """Write a checkpoint's record."""
+        return {
+            **self.owner,
+            "kind": _CHECKPOINT,
+            "target_id": str(target_id),
+            "system_identifier": writer.system_identifier,
+            "timeline": writer.timeline,
+            "epoch": writer.epoch,
+            "lsn": int(lsn),
+            "open_commit_lsn": 0,
+            "last_change_lsn": 0,
+        }
+
+    def read(self, found: Mapping[str, Any] | CBORTag) -> Stored | None:
+        """Read a checkpoint's record; None where the engine says NONE."""
+        if isinstance(found, CBORTag):
+            return None
+        checkpoint = Checkpoint(
+            UUID(found["target_id"]),
+            found["system_identifier"],
+            found["timeline"],
+            found["epoch"],
+            LSN(found["lsn"]),
+        )
+        return Stored(checkpoint, Reached(checkpoint.lsn, found["open_commit_lsn"], found["last_change_lsn"]))
+
+    def state_id(self, table: Table) -> CBORTag:
+        """Name the record of a table's state."""
+        return CBORTag(
+            RECORD_TAG, [STORE, [_TABLE_STATE, self.owner["slot"], self.owner["target"], table.qualified_name]]
+        )
+
+    def state(self, table: Table, state: TableState) -> dict[str, object]:
+        """Write the record of a table that is complete."""
+        return {
+            **self.owner,
+            "kind": _TABLE_STATE,
+            "table": table.qualified_name,
+            "relid": state.relid,
+            "publication": state.publication,
+            "definition": state.definition,
+            "synced_lsn": int(state.synced_lsn),
+        }
+
+    def judge(self, stored: Stored | None, writer: Writer) -> WalsyncError:
+        """Say why a program found the checkpoint not to be the writer's, or not where it was left."""
+        if stored is None:
+            return TargetRefused(
+                "WS4002",
+                f"target {self._target}: its checkpoint is gone",
+                hint=f"it was restored or wiped: stop walsync, walsync drop --target {self._target}, walsync run",
+            )
+        found = stored.checkpoint
+        if found.epoch > writer.epoch:
+            return Fenced(
+                "WS4001",
+                f"target {self._target}: another run holds it (epoch {found.epoch}, this one has {writer.epoch})",
+                hint="nothing to do if a newer instance is running; else start this one again",
+            )
+        if found.epoch == writer.epoch and found.timeline != writer.timeline:
+            return TargetRefused(
+                "WS4005",
+                f"target {self._target}: written by this run on timeline {found.timeline}, not {writer.timeline}",
+                hint="restart walsync: it compares the timelines",
+            )
+        return TargetUnavailable(
+            "WS4004",
+            f"target {self._target}: its checkpoint is at {found.lsn} (epoch {found.epoch}), not where it was left",
+            hint="walsync reads it again and goes on from there",
+        )
+
+    def owned_by_another(self, stored: Stored, target_id: UUID) -> TargetRefused:
+        """Say that another registration has the database."""
+        return TargetRefused(
+            "WS4003",
+            f"target {self._target}: its database belongs to the registration {stored.checkpoint.target_id},"
+            f" not {target_id}",
+            hint=f"`walsync drop --target {self._target}` gives it up; or name another database",
+        )
+
+
+def read_states(found: Sequence[Mapping[str, Any]]) -> dict[str, TableState]:
+    """Read the records of table states, by qualified name."""
+    return {
+        one["table"]: TableState(one["relid"], one["publication"], one["definition"], LSN(one["synced_lsn"]))
+        for one in found
+    }

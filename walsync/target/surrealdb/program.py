@@ -1,0 +1,209 @@
+"""Changes -> the steps that `statements.WRITE` takes: rows to fill, tables to empty, records to delete and to write.
+
+A step is what a segment of changes comes to; between two of them the shape of a table has changed. Pure.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple, TypeAlias
+
+from walsync.errors import TargetRefused
+from walsync.relation import Relation
+from walsync.row import UNCHANGED, Value, read_tuple
+from walsync.target.collapse import (
+    Collapsed,
+    Delete,
+    Key,
+    Patch,
+    Put,
+    collapse,
+    describe_key,
+    missing_row,
+    require_whole,
+    segments,
+)
+from walsync.target.surrealdb.schema import Layout, Layouts, table_parameter
+from walsync.transaction import change as of_source
+from walsync.transaction.change import Change, Transaction, Truncate
+
+RowChange: TypeAlias = of_source.Insert | of_source.Update | of_source.Delete
+
+Parameter: TypeAlias = list[dict[str, object]]
+"""Steps as cbor2 writes them."""
+
+
+class Subject(NamedTuple):
+    """The row that a part of a step is about, and the one it is filled from; without a key, only the table is known."""
+
+    relation: Relation
+    layout: Layout
+    key: Key = ()
+    base: Key = ()
+
+    def describe(self) -> str:
+        """Name the row in a message."""
+        if not self.key:
+            return self.relation.qualified_name
+        return describe_key(self.relation, self.layout.key, self.key)
+
+    def missing(self) -> TargetRefused:
+        """Say that the target does not have a row that it should have."""
+        if self.base:
+            return missing_row(self.relation, self.layout.key, self.base)
+        return TargetRefused(
+            "WS4304",
+            f"{self.relation.qualified_name}: a change found no such row in the target",
+            hint="the target has lost rows or the stream is damaged: take a new snapshot of this table",
+        )
+
+
+@dataclass(slots=True)
+class Part:
+    """Rows that one loop of the program writes, and what each of them is."""
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+    subjects: list[Subject] = field(default_factory=list)
+
+    def add(self, row: dict[str, object], subject: Subject) -> None:
+        """Add a row."""
+        self.rows.append(row)
+        self.subjects.append(subject)
+
+
+@dataclass(slots=True)
+class Step:
+    """What one segment of changes comes to; the parts in the order of the program."""
+
+    truncated: list[object] = field(default_factory=list)
+    deleted: list[object] = field(default_factory=list)
+    moves: Part = field(default_factory=Part)
+    puts: Part = field(default_factory=Part)
+    lines: Part = field(default_factory=Part)
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """All rows of the step."""
+        return self.moves.subjects + self.puts.subjects + self.lines.subjects
+
+    def parameter(self, most_rows: int | None = None) -> dict[str, object]:
+        """Write the step for the program, with no more than so many of its rows."""
+        left = len(self.subjects) if most_rows is None else most_rows
+        parameter: dict[str, object] = {"truncated": self.truncated, "deleted": self.deleted}
+        for name, part in (("moves", self.moves), ("rows", self.puts), ("lines", self.lines)):
+            parameter[name] = part.rows[: max(0, left)]
+            left -= len(part.rows)
+        return parameter
+
+
+class Program:
+    """The steps of one request."""
+
+    def __init__(self, layouts: Layouts) -> None:
+        self._layouts = layouts
+        self._steps: list[Step] = []
+        self._may_be_missing: list[Subject] = []
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """All rows, in the order in which the engine writes them."""
+        return list(chain.from_iterable(step.subjects for step in self._steps))
+
+    def parameter(self) -> Parameter:
+        """Write the steps for the engine."""
+        return [step.parameter() for step in self._steps]
+
+    def prefix(self, rows: int) -> Parameter:
+        """Write the steps up to so many rows in all."""
+        written: Parameter = []
+        for step in self._steps:
+            written.append(step.parameter(rows))
+            rows -= len(step.subjects)
+            if rows < 0:
+                break
+        return written
+
+    def missing(self, number: int) -> TargetRefused:
+        """Say which row the engine did not find."""
+        return self._may_be_missing[number].missing()
+
+    def add(self, changes: Sequence[Change]) -> None:
+        """Add what changes of one shape come to, as the next step."""
+        keyed: list[Change] = []
+        without_key: dict[int, list[RowChange]] = {}
+        for change in changes:
+            if isinstance(change, Truncate):
+                for relation in change.relations:
+                    without_key.pop(relation.relid, None)
+                keyed.append(change)
+            elif self._layouts.of(change.relation).key:
+                keyed.append(change)
+            else:
+                without_key.setdefault(change.relation.relid, []).append(change)
+        step = Step()
+        self._add_collapsed(step, collapse(keyed, lambda relation: self._layouts.of(relation).key))
+        for change in chain.from_iterable(without_key.values()):
+            self._add_line(step, change)
+        self._steps.append(step)
+
+    def _add_collapsed(self, step: Step, collapsed: Collapsed) -> None:
+        step.truncated = [table_parameter(self._layouts.of(relation).table) for relation in collapsed.truncated]
+        for table in collapsed.tables.values():
+            layout = self._layouts.of(table.relation)
+            for key, state in table.rows.items():
+                match state:
+                    case Put():
+                        content = layout.content(state.values, layout.record(key))
+                        step.puts.add(content, Subject(table.relation, layout, key))
+                    case Delete():
+                        step.deleted.append(layout.record(key))
+                    case Patch():
+                        subject = Subject(table.relation, layout, key, state.base)
+                        row = layout.content(state.values, layout.record(key))
+                        base = layout.record(state.base)
+                        step.moves.add({"number": self._number(subject), "base": base, "row": row}, subject)
+
+    def _add_line(self, step: Step, change: RowChange) -> None:
+        """Add a change of a table without a key: one of the rows equal to the old one goes, a new one comes."""
+        layout = self._layouts.of(change.relation)
+        subject = Subject(change.relation, layout)
+        line: dict[str, object] = {"number": self._number(subject)}
+        old = _old_row(change)
+        if old is not None:
+            line["removed"] = layout.equal_records(old)
+        if not isinstance(change, of_source.Delete):
+            values = read_tuple(change.new)
+            if old is not None:
+                values = [under if value is UNCHANGED else value for value, under in zip(values, old, strict=True)]
+            require_whole(change.relation, values)
+            line["row"] = layout.content(values, layout.name_record(values))
+        step.lines.add(line, subject)
+
+    def _number(self, subject: Subject) -> int:
+        self._may_be_missing.append(subject)
+        return len(self._may_be_missing) - 1
+
+
+def build(layouts: Layouts, transactions: Iterable[Transaction], *, collapsed: bool) -> Program:
+    """Make the program of some transactions; uncollapsed, every change is written by itself, in order."""
+    program = Program(layouts)
+    for segment in segments(transactions):
+        if collapsed:
+            program.add(segment)
+        else:
+            for change in segment:
+                program.add([change])
+    return program
+
+
+def _old_row(change: RowChange) -> Sequence[Value] | None:
+    if isinstance(change, of_source.Insert):
+        return None
+    if change.old is None:
+        raise TargetRefused(
+            "WS4302",
+            f"{change.relation.qualified_name}: a change of a table without a key came without the old row",
+            hint=f"on the source: ALTER TABLE {change.relation.qualified_name} REPLICA IDENTITY FULL;"
+            " then a new snapshot",
+        )
+    return read_tuple(change.old)

@@ -1,0 +1,212 @@
+"""How a source table stands in SurrealDB: the names of its fields, its records' ids, and what would keep rows out."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cbor2 import CBORTag
+
+from walsync.errors import TargetRefused
+from walsync.relation import Relation, ReplicaIdentity
+from walsync.row import UNCHANGED, Value, write_copy_line
+from walsync.source.table import Table
+from walsync.target.base import Finding
+from walsync.target.collapse import Key
+from walsync.target.surrealdb.statements import STAGE, STORE, name
+from walsync.target.surrealdb.values import RECORD_TAG, ValueForm, record_id, value_form
+
+ID: Final = "id"
+"""SurrealDB's own field, which holds the record's id."""
+
+ID_COLUMN: Final = "id_"
+"""Where a column called `id` stands, unless it alone is the record's id."""
+
+_TABLE_TAG: Final = 7
+_UUID_TAG: Final = 37
+_RANGE_TAG: Final = 49
+_INCLUDED_TAG: Final = 50
+_UUID_BYTES: Final = 16
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A relation of the stream, or the columns of a snapshot, and what they become.
+
+    `fields` has a name per column, None for the one that is the record's id and nothing else. `key` are the indexes
+    of the key columns; empty for a table without a key.
+    """
+
+    qualified_name: str
+    table: str
+    columns: tuple[str, ...]
+    fields: tuple[str | None, ...]
+    forms: tuple[ValueForm, ...]
+    key: tuple[int, ...]
+
+    def content(self, values: Sequence[Value], record: CBORTag) -> dict[str, object]:
+        """Make the record of a row; UNCHANGED values are left out."""
+        content: dict[str, object] = {ID: record}
+        for field, form, value in zip(self.fields, self.forms, values, strict=True):
+            if field is not None and value is not UNCHANGED:
+                content[field] = form.encode(value)
+        return content
+
+    def record(self, key: Key) -> CBORTag:
+        """Name the record of a key."""
+        return record_id(self.table, [self.forms[index] for index in self.key], key)
+
+    def name_record(self, values: Sequence[Value]) -> CBORTag:
+        """Name the record of a whole row: by its key, or without one by a digest that finds it, and a new number."""
+        if self.key:
+            return self.record(tuple(self._key_value(values, index) for index in self.key))
+        return CBORTag(RECORD_TAG, [self.table, [_digest(values), CBORTag(_UUID_TAG, os.urandom(_UUID_BYTES))]])
+
+    def _key_value(self, values: Sequence[Value], index: int) -> bytes:
+        value = values[index]
+        if value is None or value is UNCHANGED:
+            raise TargetRefused(
+                "WS4306",
+                f"{self.qualified_name}: a row came without a value in key column {self.columns[index]}",
+                hint="compare the table's replica identity with its key, then restart",
+            )
+        return value
+
+    def equal_records(self, values: Sequence[Value]) -> CBORTag:
+        """Name all records of a table without a key that are this row, down to the text of each value."""
+        digest = _digest(values)
+        bounds = [CBORTag(_UUID_TAG, bytes([filler]) * _UUID_BYTES) for filler in (0x00, 0xFF)]
+        span = CBORTag(_RANGE_TAG, [CBORTag(_INCLUDED_TAG, [digest, bound]) for bound in bounds])
+        return CBORTag(RECORD_TAG, [self.table, span])
+
+
+class Layouts:
+    """The tables given to `prepare`, and the layout of each relation that the stream brings for them."""
+
+    def __init__(self, tables: Iterable[Table]) -> None:
+        self._tables = {table.relid: table for table in tables}
+        self._layouts: dict[Relation, Layout] = {}
+
+    def of(self, relation: Relation) -> Layout:
+        """Find the layout of a relation; TargetRefused where it is not what the catalogue said."""
+        layout = self._layouts.get(relation)
+        if layout is None:
+            layout = self._layouts[relation] = self._make(relation)
+        return layout
+
+    def _make(self, relation: Relation) -> Layout:
+        table = self._tables.get(relation.relid)
+        if table is None:
+            raise TargetRefused(
+                "WS4207",
+                f"{relation.qualified_name}: the target was not prepared for this table",
+                hint="restart walsync",
+            )
+        described = {column.name: column.type_oid for column in table.columns}
+        for column in relation.columns:
+            if described.get(column.name) != column.type_oid:
+                raise TargetRefused(
+                    "WS4209",
+                    f"{relation.qualified_name}: column {column.name} is not what walsync read from the catalogue",
+                    hint="restart walsync: it reads the source's tables again",
+                )
+        _check_key(relation, table)
+        return _layout(table, [column.name for column in relation.columns])
+
+
+def copy_layout(table: Table) -> Layout:
+    """Lay out the columns of a snapshot."""
+    return _layout(table, table.published)
+
+
+def table_name(table: Table) -> str:
+    """Name a table on the target."""
+    return ".".join(table.target_name)
+
+
+def table_parameter(name: str) -> CBORTag:
+    """Name a table in a parameter, where it needs no quotes."""
+    return CBORTag(_TABLE_TAG, name)
+
+
+def find_differences(tables: Iterable[Table], described: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """Find what would keep rows from standing as they should; `described` are the target's tables, by name."""
+    findings: list[Finding] = []
+    for table in tables:
+        findings += _find_in_names(table)
+        findings += _find_in_target(table, described.get(table_name(table), {}))
+    return findings
+
+
+def _find_in_names(table: Table) -> Iterable[Finding]:
+    if table_name(table) in (STORE, STAGE):
+        yield Finding(
+            "WS4604",
+            table.qualified_name,
+            "walsync keeps its own records under this name",
+            f"give it another one: tables: [{{table: {table.qualified_name}, rename: ...}}]",
+        )
+    if ID_COLUMN in table.published and ID in table.published and not _is_record_id(table):
+        yield Finding(
+            "WS4605",
+            table.qualified_name,
+            f"its column {ID} would stand as {ID_COLUMN}, and there is another column of that name",
+            "leave one of them out with `columns`, or rename it on the source",
+        )
+
+
+def _find_in_target(table: Table, described: Mapping[str, Any]) -> Iterable[Finding]:
+    quoted = name(table_name(table))
+    if described.get("full"):
+        yield Finding(
+            "WS4606",
+            table.qualified_name,
+            "the table is SCHEMAFULL there, and the engine drops fields that it does not define without a word",
+            f"in the target: ALTER TABLE {quoted} SCHEMALESS",
+        )
+    if described.get("drop") or "view" in described or described.get("kind", {}).get("kind") == "RELATION":
+        yield Finding(
+            "WS4607",
+            table.qualified_name,
+            "what has the table's name there is a view, a table of edges, or one that drops what is written",
+            f"in the target: REMOVE TABLE {quoted}; or choose another name with `rename`",
+        )
+
+
+def _layout(table: Table, columns: Sequence[str]) -> Layout:
+    types = {column.name: column.type for column in table.columns}
+    alone = _is_record_id(table)
+    return Layout(
+        qualified_name=table.qualified_name,
+        table=table_name(table),
+        columns=tuple(columns),
+        fields=tuple((None if alone else ID_COLUMN) if column == ID else column for column in columns),
+        forms=tuple(value_form(f"{table.qualified_name}.{column}", types[column]) for column in columns),
+        key=tuple(columns.index(column) for column in table.key),
+    )
+
+
+def _is_record_id(table: Table) -> bool:
+    """Tell whether the column `id` is the key, and of a type that stands in a record's id as it is."""
+    if table.key != (ID,):
+        return False
+    column = next(column for column in table.columns if column.name == ID)
+    return value_form(table.qualified_name, column.type).always_scalar_id
+
+
+def _check_key(relation: Relation, table: Table) -> None:
+    identity = {column.name for column in relation.columns if column.in_identity}
+    known = {column.name for column in relation.columns}
+    for column in table.key:
+        if column in identity or (column in known and relation.replica_identity is ReplicaIdentity.NOTHING):
+            continue
+        raise TargetRefused(
+            "WS4208",
+            f"{relation.qualified_name}: key column {column} is no longer part of the replica identity",
+            hint="restart walsync: it reads the source's keys again",
+        )
+
+
+def _digest(values: Sequence[Value]) -> str:
+    return hashlib.sha256(write_copy_line(values)).hexdigest()
