@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 from conformance.bench import Bench, PostgresBench, Tracked
+from conformance.bench_d1 import D1Bench
 from conformance.bench_surrealdb import SurrealDBBench
 from fix_postgres import Database
 from fix_proxy import Proxy
@@ -24,7 +25,13 @@ def surrealdb(request: pytest.FixtureRequest) -> Bench:
     return SurrealDBBench(f"surrealkv://{directory}/graph")
 
 
+def d1(request: pytest.FixtureRequest) -> Bench:
+    folder: Path = request.getfixturevalue("tmp_path")
+    return D1Bench(folder)
+
+
 BENCHES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Bench]]] = {
+    "d1": d1,
     "postgres": postgres,
     "surrealdb": surrealdb,
 }

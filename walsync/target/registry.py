@@ -8,6 +8,8 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from walsync.target.base import Target
+from walsync.target.d1.settings import D1Settings
+from walsync.target.d1.target import D1Target
 from walsync.target.postgres.settings import PostgresSettings
 from walsync.target.postgres.target import PostgresTarget
 from walsync.target.settings import TargetSettings
@@ -36,6 +38,7 @@ class Kind(Generic[_S]):
 
 KINDS: Final[Mapping[str, Kind[Any]]] = {
     "postgres": Kind(PostgresSettings, PostgresTarget),
+    "d1": Kind(D1Settings, D1Target),
     "surrealdb": Kind(SurrealDBSettings, SurrealDBTarget),
 }
 """`type` in the configuration file -> that kind."""

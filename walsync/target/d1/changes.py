@@ -1,0 +1,178 @@
+"""Turns changes into the statements of a request: set-based by key; tables without a key in order, row by row. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final, assert_never
+
+from walsync.errors import TargetRefused
+from walsync.relation import Relation
+from walsync.row import UNCHANGED, Value, read_tuple
+from walsync.target import collapse as last_state
+from walsync.target.collapse import SEGMENT_CHANGES, TableRows, collapse, relations_of, require_whole, segments
+from walsync.target.d1.plan import Plans, TablePlan
+from walsync.target.d1.request import Statement
+from walsync.target.d1.statements import KEPT
+from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
+
+_ROWS: Final = 2_000
+_BYTES: Final = 1_000_000
+"""Of one statement. Measured on workerd: a statement of 500 to 2000 rows is the fastest, beyond 1 MB it gets slower."""
+
+
+def statements_of(transactions: Iterable[Transaction], plans: Plans, *, in_order: bool) -> list[Statement]:
+    """Write the changes of whole transactions or parts of them; `in_order` writes each change by itself."""
+    statements: list[Statement] = []
+    for segment in segments(transactions, 1 if in_order else SEGMENT_CHANGES):
+        keyed, keyless = _split(segment, plans)
+        statements += _write_collapsed(keyed, plans)
+        statements += _write_in_order(keyless, plans)
+    return statements
+
+
+def chunks(rows: Iterable[bytes]) -> Iterator[str]:
+    """Gather rows into parameters; a row that is larger than one comes alone."""
+    chunk: list[bytes] = []
+    size = 0
+    for row in rows:
+        if chunk and (len(chunk) >= _ROWS or size + len(row) >= _BYTES):
+            yield _array(chunk)
+            chunk, size = [], 0
+        chunk.append(row)
+        size += len(row) + 1
+    if chunk:
+        yield _array(chunk)
+
+
+def _array(rows: Iterable[bytes]) -> str:
+    return (b"[" + b",".join(rows) + b"]").decode()
+
+
+def _split(segment: Sequence[Change], plans: Plans) -> tuple[list[Change], list[Change]]:
+    """Divide by kind of table: two tables do not see each other's rows."""
+    without_key = plans.without_key
+    if not without_key:
+        return list(segment), []
+    keyed: list[Change] = []
+    keyless: list[Change] = []
+    for change in segment:
+        if isinstance(change, Truncate):
+            for relation in relations_of(change):
+                (keyless if relation.relid in without_key else keyed).append(change._replace(relations=(relation,)))
+        else:
+            (keyless if change.relation.relid in without_key else keyed).append(change)
+    return keyed, keyless
+
+
+@dataclass(slots=True)
+class _Group:
+    """Rows that leave out the same columns."""
+
+    patches: list[bytes] = field(default_factory=list)
+    moved: list[bytes] = field(default_factory=list)
+
+
+def _write_collapsed(changes: Iterable[Change], plans: Plans) -> Iterator[Statement]:
+    collapsed = collapse(changes, lambda relation: plans.of(relation).key)
+    for relation in collapsed.truncated:
+        yield Statement(plans.of(relation).sql.empty)
+    for table in collapsed.tables.values():
+        yield from _write_table(table, plans.of(table.relation))
+
+
+def _write_table(table: TableRows, plan: TablePlan) -> Iterator[Statement]:
+    puts: list[bytes] = []
+    deletes: list[bytes] = []
+    groups: dict[tuple[int, ...], _Group] = {}
+    numbers = count()
+    for key, state in table.rows.items():
+        match state:
+            case last_state.Put(values):
+                puts.append(plan.row(values))
+            case last_state.Delete():
+                deletes.append(plan.key_row(key))
+            case last_state.Patch(values, base):
+                group = groups.setdefault(_left_out(values), _Group())
+                if base == key:
+                    group.patches.append(plan.row(values))
+                else:
+                    group.moved.append(plan.row(values, b"%d,%b," % (next(numbers), plan.key_pieces(base))))
+    sql = plan.sql
+    moved = [(left_out, rows) for left_out, group in groups.items() for rows in chunks(group.moved)]
+    # What moves is read before anything is deleted.
+    for left_out, rows in moved:
+        yield Statement(sql.require_base, (rows,))
+        yield from (Statement(sql.keep(index), (rows,)) for index in left_out)
+    yield from (Statement(sql.delete, (rows,)) for rows in chunks(deletes))
+    for left_out, group in groups.items():
+        for rows in chunks(group.patches):
+            yield from _patch(plan, left_out, rows)
+    yield from (Statement(sql.put, (rows,)) for rows in chunks(puts))
+    yield from (Statement(sql.put_kept(left_out), (rows,)) for left_out, rows in moved)
+    if moved:
+        yield Statement(f"DELETE FROM {KEPT}")
+
+
+def _patch(plan: TablePlan, left_out: Sequence[int], rows: str) -> Iterator[Statement]:
+    yield Statement(plan.sql.require, (rows,))
+    patch = plan.sql.patch(left_out)
+    if patch is not None:
+        yield Statement(patch, (rows,))
+
+
+def _left_out(values: Sequence[Value]) -> tuple[int, ...]:
+    return tuple(index for index, value in enumerate(values) if value is UNCHANGED)
+
+
+def _write_in_order(changes: Iterable[Change], plans: Plans) -> Iterator[Statement]:
+    """Append, and delete exactly one equal row, in order; an update is both. Inserts in a row go together."""
+    appended: dict[Relation, list[bytes]] = {}
+
+    def flush(relation: Relation) -> Iterator[Statement]:
+        plan = plans.of(relation)
+        yield from (Statement(plan.sql.append(plan.table), (rows,)) for rows in chunks(appended.pop(relation, [])))
+
+    for change in changes:
+        match change:
+            case Insert():
+                new = read_tuple(change.new)
+                require_whole(change.relation, new)
+                appended.setdefault(change.relation, []).append(plans.of(change.relation).row(new))
+            case Update():
+                yield from flush(change.relation)
+                yield from _remove_one(plans.of(change.relation), change.relation, change.old)
+                row = plans.of(change.relation).row(_full(change.relation, read_tuple(change.new)))
+                appended.setdefault(change.relation, []).append(row)
+            case Delete():
+                yield from flush(change.relation)
+                yield from _remove_one(plans.of(change.relation), change.relation, change.old)
+            case Truncate():
+                for relation in change.relations:
+                    appended.pop(relation, None)
+                    yield Statement(plans.of(relation).sql.empty)
+            case _:
+                assert_never(change)
+    for relation in list(appended):
+        yield from flush(relation)
+
+
+def _remove_one(plan: TablePlan, relation: Relation, old: bytes | None) -> Iterator[Statement]:
+    if old is None:
+        raise _not_full(relation)
+    row = plan.row(_full(relation, read_tuple(old))).decode()
+    yield Statement(plan.sql.require_equal, (row,))
+    yield Statement(plan.sql.delete_equal, (row,))
+
+
+def _full(relation: Relation, values: Sequence[Value]) -> Sequence[Value]:
+    if UNCHANGED in values or not all(column.in_identity for column in relation.columns):
+        raise _not_full(relation)
+    return values
+
+
+def _not_full(relation: Relation) -> TargetRefused:
+    return TargetRefused(
+        "WS4302",
+        f"{relation.qualified_name}: a table without a key was changed, and the stream lacks the old row",
+        hint=f"on the source: ALTER TABLE {relation.qualified_name} REPLICA IDENTITY FULL; then take a new snapshot",
+    )

@@ -1,0 +1,236 @@
+"""What a D1 target stores about itself: the checkpoint that fences writers, and which tables are complete.
+
+The fence is a statement at the head of every request: it inserts into the guard table, whose trigger stops the whole
+request, unless the checkpoint is this writer's and stands where the writer left it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from walsync.errors import Fenced, TargetRefused, TargetUnavailable
+from walsync.lsn import LSN
+from walsync.source.table import Table
+from walsync.target.base import Checkpoint, TableState, Writer
+from walsync.target.d1.client import Client
+from walsync.target.d1.failures import GONE, GuardRaised
+from walsync.target.d1.request import Parameter, Statement
+from walsync.target.d1.statements import CHECKPOINT, CREATE_OWN, STALE, TABLE_STATE, guard
+from walsync.target.slices import Reached
+
+_MINE = "slot = ?1 AND target = ?2"
+_NOW = "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')"
+
+
+class Stored(NamedTuple):
+    """The checkpoint as the pipeline knows it, and how far into an open transaction the target is."""
+
+    checkpoint: Checkpoint
+    reached: Reached
+
+
+class CheckpointStore:
+    """The rows of one slot and target; it runs requests of its own, and writes statements for those of others."""
+
+    def __init__(self, client: Client, slot: str, target: str) -> None:
+        self._client = client
+        self._mine = (slot, target)
+        self._target = target
+
+    async def read(self) -> Stored | None:
+        """Read the checkpoint, if there is one."""
+        if not self._client.exists():
+            return None
+        try:
+            (result,) = await self._client.batch([self._select])
+        except GuardRaised:
+            return None
+        return _stored(result.rows[0]) if result.rows else None
+
+    async def register(self, target_id: UUID, writer: Writer, lsn: LSN) -> None:
+        """Store the first checkpoint, or start again under the same id."""
+        values = (
+            *self._mine,
+            str(target_id),
+            writer.system_identifier,
+            str(writer.timeline),
+            str(writer.epoch),
+            str(lsn),
+        )
+        results = await self._client.batch(
+            [
+                *CREATE_OWN,
+                Statement(
+                    f"INSERT INTO {CHECKPOINT} AS c"
+                    " (slot, target, target_id, system_identifier, timeline, epoch, lsn, at)"
+                    f" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, {_NOW}) ON CONFLICT (slot, target) DO UPDATE SET"
+                    " system_identifier = excluded.system_identifier, timeline = excluded.timeline,"
+                    " epoch = excluded.epoch, previous = NULL, lsn = excluded.lsn, open_commit_lsn = NULL,"
+                    " last_change_lsn = NULL, at = excluded.at WHERE c.target_id = excluded.target_id AND (c.epoch"
+                    " < excluded.epoch OR (c.epoch, c.timeline) = (excluded.epoch, excluded.timeline))",
+                    values,
+                ),
+                self._select,
+            ],
+            create=True,
+        )
+        stored = _stored(results[-1].rows[0]).checkpoint
+        if stored.target_id != target_id:
+            raise TargetRefused(
+                "WS4003",
+                f"target {self._target}: its database belongs to the registration {stored.target_id}, not {target_id}",
+                hint=f"`walsync drop --target {self._target}` gives it up; or name another file in `url`",
+            )
+        self._check_epoch(stored, writer)
+
+    async def claim(self, writer: Writer) -> Stored:
+        """Raise the stored epoch to the writer's where it is lower; Fenced where it is higher."""
+        stored = await self._require()
+        self._check_epoch(stored.checkpoint, writer)
+        if stored.checkpoint.epoch == writer.epoch:
+            return stored
+        try:
+            results = await self._client.batch(
+                [
+                    Statement(
+                        f"UPDATE {CHECKPOINT} SET epoch = ?3, timeline = ?4, at = {_NOW} WHERE {_MINE} AND epoch < ?3",
+                        (*self._mine, str(writer.epoch), str(writer.timeline)),
+                    ),
+                    self._select,
+                ]
+            )
+        except GuardRaised:
+            raise self._gone() from None
+        if not results[-1].rows:
+            raise self._gone()
+        stored = _stored(results[-1].rows[0])
+        self._check_epoch(stored.checkpoint, writer)
+        return stored
+
+    def fence(self, writer: Writer) -> Statement:
+        """Stop a request of anybody but this writer, whatever the position; for copies and changes of the schema."""
+        condition = f"NOT EXISTS (SELECT 1 FROM {CHECKPOINT} WHERE {_MINE} AND epoch = ?3 AND timeline = ?4)"
+        return Statement(guard(STALE, condition), (*self._mine, str(writer.epoch), str(writer.timeline)))
+
+    def advance(self, writer: Writer, before: Reached, after: Reached) -> list[Statement]:
+        """Compare and set the checkpoint: the head of every write, and the fence against all others."""
+        condition = (
+            f"NOT EXISTS (SELECT 1 FROM {CHECKPOINT} WHERE {_MINE} AND epoch = ?3 AND timeline = ?4"
+            " AND lsn = ?5 AND open_commit_lsn IS ?6 AND last_change_lsn IS ?7)"
+        )
+        who = (*self._mine, str(writer.epoch), str(writer.timeline))
+        return [
+            Statement(guard(STALE, condition), (*who, *_columns(before))),
+            Statement(
+                f"UPDATE {CHECKPOINT} SET previous = lsn, lsn = ?3, open_commit_lsn = ?4, last_change_lsn = ?5,"
+                f" at = {_NOW} WHERE {_MINE}",
+                (*self._mine, *_columns(after)),
+            ),
+        ]
+
+    async def explain(self, writer: Writer) -> Fenced | TargetRefused | TargetUnavailable:
+        """Say why a fence has stopped a request of this writer."""
+        try:
+            stored = (await self._require()).checkpoint
+            self._check_epoch(stored, writer)
+        except (Fenced, TargetRefused) as error:
+            return error
+        return TargetUnavailable(
+            "WS4004",
+            f"target {self._target}: its checkpoint is at {stored.lsn} (epoch {stored.epoch}), not where it was left",
+            hint="walsync reads it again and goes on from there",
+        )
+
+    async def table_states(self) -> Mapping[str, TableState]:
+        """Read which tables are complete, by qualified name."""
+        if not self._client.exists():
+            return {}
+        select = f"SELECT table_name, relid, publication, definition, synced_lsn FROM {TABLE_STATE} WHERE {_MINE}"
+        try:
+            (result,) = await self._client.batch([Statement(select, self._mine)])
+        except GuardRaised:
+            return {}
+        return {row[0]: TableState(row[1], row[2], row[3], LSN.parse(row[4])) for row in result.rows}
+
+    def store_table_state(self, table: Table, state: TableState) -> Statement:
+        """Note that a table is complete as of `state.synced_lsn`."""
+        values = (table.qualified_name, str(state.relid), state.publication, state.definition, str(state.synced_lsn))
+        return Statement(
+            f"INSERT OR REPLACE INTO {TABLE_STATE}"
+            " (slot, target, table_name, relid, publication, definition, synced_lsn)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            (*self._mine, *values),
+        )
+
+    def forget_table(self, table: Table) -> Statement:
+        """Remove a table's state: it has to be copied again."""
+        sql = f"DELETE FROM {TABLE_STATE} WHERE {_MINE} AND table_name = ?3"
+        return Statement(sql, (*self._mine, table.qualified_name))
+
+    async def forget_other_tables(self, writer: Writer, tables: Sequence[Table]) -> None:
+        """Remove the states of tables that are not among these: they miss changes from now on."""
+        kept = {table.qualified_name for table in tables}
+        others = [name for name in await self.table_states() if name not in kept]
+        sql = f"DELETE FROM {TABLE_STATE} WHERE {_MINE} AND table_name = ?3"
+        await self._client.batch([self.fence(writer), *(Statement(sql, (*self._mine, name)) for name in others)])
+
+    async def forget(self) -> None:
+        """Remove the checkpoint and the table states."""
+        if self._client.exists():
+            try:
+                await self._client.batch(
+                    [Statement(f"DELETE FROM {one} WHERE {_MINE}", self._mine) for one in (CHECKPOINT, TABLE_STATE)]
+                )
+            except GuardRaised:
+                return
+
+    @property
+    def _select(self) -> Statement:
+        columns = "target_id, system_identifier, timeline, CAST(epoch AS TEXT), lsn, open_commit_lsn, last_change_lsn"
+        return Statement(f"SELECT {columns} FROM {CHECKPOINT} WHERE {_MINE}", self._mine)
+
+    async def _require(self) -> Stored:
+        stored = await self.read()
+        if stored is None:
+            raise self._gone()
+        return stored
+
+    def _check_epoch(self, stored: Checkpoint, writer: Writer) -> None:
+        if stored.epoch > writer.epoch:
+            raise Fenced(
+                "WS4001",
+                f"target {self._target}: another run holds it (epoch {stored.epoch}, this one has {writer.epoch})",
+                hint="nothing to do if a newer instance is running; else start this one again",
+            )
+        if stored.epoch == writer.epoch and stored.timeline != writer.timeline:
+            raise TargetRefused(
+                "WS4005",
+                f"target {self._target}: written by this run on timeline {stored.timeline}, not {writer.timeline}",
+                hint="restart walsync: it compares the timelines",
+            )
+
+    def _gone(self) -> TargetRefused:
+        return TargetRefused(
+            "WS4002",
+            f"target {self._target}: its checkpoint is gone",
+            hint=f"it was restored or wiped: stop walsync, walsync drop --target {self._target}, walsync run",
+        )
+
+
+def refuse_guard(raised: GuardRaised) -> bool:
+    """Tell whether a guard stopped a request because of who sent it, not because of its rows."""
+    return raised.reason in (STALE, GONE)
+
+
+def _stored(row: tuple[Any, ...]) -> Stored:
+    target_id, system_identifier, timeline, epoch, lsn, open_commit_lsn, last_change_lsn = row
+    checkpoint = Checkpoint(UUID(target_id), system_identifier, timeline, int(epoch), LSN.parse(lsn))
+    if open_commit_lsn is None:
+        return Stored(checkpoint, Reached(checkpoint.lsn))
+    return Stored(checkpoint, Reached(checkpoint.lsn, LSN.parse(open_commit_lsn), LSN.parse(last_change_lsn)))
+
+
+def _columns(reached: Reached) -> tuple[Parameter, ...]:
+    if not reached.open_commit_lsn:
+        return str(reached.lsn), None, None
+    return str(reached.lsn), str(LSN(reached.open_commit_lsn)), str(LSN(reached.last_change_lsn))

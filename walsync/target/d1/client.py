@@ -1,0 +1,98 @@
+"""The open file of an embedded D1 target and the one thread that its blocking calls run in.
+
+It does what the transport to a real D1 will do: send a request, which takes effect or not. It reopens the file by
+itself; whether somebody else wrote meanwhile is for the fence in the request to find out.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from walsync.errors import TargetRefused, TargetUnavailable
+from walsync.target.d1.engine import MINIMUM_VERSION, Engine
+from walsync.target.d1.failures import judge
+from walsync.target.d1.request import Request, Result
+
+T = TypeVar("T")
+
+_END_SECONDS: Final = 5.0
+"""How long an abandoned request may take to end: it is interrupted, so only a stuck disk takes longer."""
+
+
+class Client:
+    """Runs requests on one file, one at a time, off the event loop."""
+
+    def __init__(self, path: Path, about: str) -> None:
+        self.path = path
+        self._about = about
+        self._engine: Engine | None = None
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=about.replace(" ", "-"))
+
+    @property
+    def waits_for_lock(self) -> bool:
+        """Whether a request waits because somebody else writes to the file."""
+        return self._engine is not None and self._engine.waits_for_lock
+
+    def exists(self) -> bool:
+        """Tell whether there is a file at all."""
+        return self.path.exists()
+
+    async def batch(self, request: Request, *, create: bool = False) -> list[Result]:
+        """Run a request; `create` makes the file where it is absent.
+
+        TargetUnavailable, TargetRefused, or GuardRaised. Cancelling takes the request back, unless its COMMIT was under
+        way.
+        """
+        abandoned = threading.Event()
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._executor, self._work, request, create, abandoned)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            abandoned.set()
+            if self._engine is not None:
+                self._engine.interrupt()
+            future.add_done_callback(_take_exception)
+            await asyncio.wait({future}, timeout=_END_SECONDS)
+            raise
+
+    async def close(self) -> None:
+        """Close the file and end the thread."""
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._drop)
+        self._executor.shutdown(wait=False)
+
+    def _work(self, request: Request, create: bool, abandoned: threading.Event) -> list[Result]:  # noqa: FBT001 - run_in_executor passes no keywords
+        try:
+            return self._open(create=create).batch(request, abandoned)
+        except sqlite3.Error as error:
+            failure = judge(error, self._about)
+            if isinstance(failure, TargetUnavailable):
+                self._drop()
+            raise failure from None
+
+    def _open(self, *, create: bool) -> Engine:
+        if sqlite3.sqlite_version_info < MINIMUM_VERSION:
+            raise TargetRefused(
+                "WS4507",
+                f"{self._about}: this Python has SQLite {sqlite3.sqlite_version}",
+                hint="use a Python built with SQLite 3.38 or later",
+            )
+        if create or (self._engine is not None and not self._engine.is_current()):
+            self._drop()
+        if self._engine is None:
+            self._engine = Engine(self.path, create=create)
+        return self._engine
+
+    def _drop(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+def _take_exception(future: asyncio.Future[T]) -> None:
+    """Look at the outcome that nobody waits for, so that asyncio does not report it."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,90 @@
+"""Finds the change that a database refuses: set-based statements say that a row is wrong, not which.
+
+It sends ever shorter beginnings of the request, each with an end that stops it, so that nothing of them is taken.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+from walsync.errors import TargetRefused
+from walsync.row import read_tuple
+from walsync.target.collapse import describe_key, missing_row, read_key
+from walsync.target.d1.failures import GuardRaised
+from walsync.target.d1.plan import Plans
+from walsync.target.d1.request import Statement
+from walsync.target.d1.statements import MISSING, PROBE, guard
+from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
+
+Trial: TypeAlias = Callable[[Sequence[Transaction], Statement], Awaitable[None]]
+"""Sends the changes and then the statement."""
+
+Failure: TypeAlias = GuardRaised | TargetRefused
+
+_END = Statement(guard(PROBE, "true"))
+
+
+async def name_fault(
+    transactions: Sequence[Transaction], failure: Failure, plans: Plans, trial: Trial
+) -> TargetRefused:
+    """Say which change is at fault; `failure` is what the whole request met."""
+    changes = [change for transaction in transactions for change in transaction.changes]
+    passes, fails = 0, len(changes)
+    while fails - passes > 1:
+        middle = (passes + fails) // 2
+        found = await _try(transactions[0]._replace(changes=tuple(changes[:middle])), trial)
+        if found is None:
+            passes = middle
+        else:
+            fails, failure = middle, found
+    return _describe(changes[fails - 1], failure, plans)
+
+
+async def _try(beginning: Transaction, trial: Trial) -> Failure | None:
+    try:
+        await trial([beginning], _END)
+    except GuardRaised as raised:
+        return None if raised.reason == PROBE else raised
+    except TargetRefused as refused:
+        return refused
+    return None
+
+
+def _describe(change: Change, failure: Failure, plans: Plans) -> TargetRefused:
+    missing = isinstance(failure, GuardRaised) and failure.reason == MISSING
+    if isinstance(change, Truncate):
+        names = ", ".join(relation.qualified_name for relation in change.relations)
+        return _about(f"TRUNCATE of {names}", failure)
+    relation, key = change.relation, plans.of(change.relation).key
+    if not key and missing:
+        return TargetRefused(
+            "WS4304",
+            f"{relation.qualified_name}: a row to be changed or deleted is not in the target",
+            hint="the target has lost rows or was changed by others: take a new snapshot of this table",
+        )
+    if not key:
+        return _about(relation.qualified_name, failure)
+    if missing:
+        return missing_row(relation, key, read_key(relation, key, read_tuple(_old(change))))
+    return _about(describe_key(relation, key, read_key(relation, key, read_tuple(_new(change)))), failure)
+
+
+def _old(change: Insert | Update | Delete) -> bytes:
+    match change:
+        case Insert():
+            return change.new
+        case Update():
+            return change.old or change.new
+        case Delete():
+            return change.old
+
+
+def _new(change: Insert | Update | Delete) -> bytes:
+    return change.old if isinstance(change, Delete) else change.new
+
+
+def _about(subject: str, failure: Failure) -> TargetRefused:
+    if isinstance(failure, TargetRefused):
+        return TargetRefused(failure.code, f"{subject}: {failure.message}", hint=failure.hint)
+    return TargetRefused(
+        "WS4301", f"{subject}: it needs a row that the target does not have", hint="take a new snapshot"
+    )

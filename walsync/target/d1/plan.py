@@ -1,0 +1,163 @@
+"""How the rows of one relation get into one table of the target, decided once per shape and not per row."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from walsync.errors import TargetRefused
+from walsync.identifier import quote
+from walsync.relation import Relation, ReplicaIdentity
+from walsync.row import UNCHANGED, Value
+from walsync.source.pgtype import PgType
+from walsync.source.table import Table
+from walsync.target.d1.statements import TableSql
+from walsync.target.d1.values import NULL, VALUE_BYTES, ValueForm, value_form
+
+_BRACKETS = len("[]")
+"""Around the one row of a parameter."""
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """A table of the target and the rows that come for it; equal plans encode rows alike, whichever target has them.
+
+    `name` is the source's, for messages, `table` the target's. `key` are the indexes of the key columns, empty for a
+    table without a key.
+    """
+
+    name: str
+    table: str
+    columns: tuple[str, ...]
+    types: tuple[PgType, ...]
+    key: tuple[int, ...]
+
+    @cached_property
+    def forms(self) -> tuple[ValueForm, ...]:
+        """How the values of each column travel."""
+        pairs = zip(self.columns, self.types, strict=True)
+        return tuple(value_form(f"{self.name}.{column}", type_) for column, type_ in pairs)
+
+    @cached_property
+    def sql(self) -> TableSql:
+        """The statements that write rows."""
+        return TableSql(self.table, self.columns, self.forms, self.key)
+
+    @cached_property
+    def _encoders(self) -> tuple[Callable[[bytes | None], bytes], ...]:
+        return tuple(form.encode for form in self.forms)
+
+    def row(self, values: Sequence[Value], before: bytes = b"") -> bytes:
+        """Encode a row as an array; what was left out is null, `before` comes first."""
+        pieces = [
+            NULL if value is UNCHANGED else encode(value) for encode, value in zip(self._encoders, values, strict=True)
+        ]
+        return self._bounded(b"[" + before + b",".join(pieces) + b"]")
+
+    def key_row(self, key: Sequence[bytes]) -> bytes:
+        """Encode a key as an array."""
+        return b"[" + self.key_pieces(key) + b"]"
+
+    def key_pieces(self, key: Sequence[bytes]) -> bytes:
+        """Encode a key as the inside of an array."""
+        return b",".join(self._encoders[index](value) for index, value in zip(self.key, key, strict=True))
+
+    def _bounded(self, row: bytes) -> bytes:
+        if len(row) + _BRACKETS > VALUE_BYTES:
+            raise TargetRefused(
+                "WS4403",
+                f"{self.name}: a row has {len(row)} bytes as JSON, and D1 takes {VALUE_BYTES}",
+                hint="leave large columns out with `columns`, or keep large values elsewhere",
+            )
+        return row
+
+
+def table_name(table: Table) -> str:
+    """Name a table on the target, which has no schemas."""
+    return ".".join(table.target_name)
+
+
+def table_plan(table: Table) -> TablePlan:
+    """Make the plan for rows in the order of `table.published`, as a snapshot has them."""
+    columns = table.published_columns
+    index = {column.name: position for position, column in enumerate(columns)}
+    return TablePlan(
+        name=table.qualified_name,
+        table=table_name(table),
+        columns=tuple(column.name for column in columns),
+        types=tuple(column.type for column in columns),
+        key=tuple(index[name] for name in table.key if name in index),
+    )
+
+
+class Plans:
+    """The tables given to `prepare`, and the plan for each relation that the stream brings for them."""
+
+    def __init__(self, tables: Sequence[Table] = ()) -> None:
+        self._tables: Mapping[int, Table] = {table.relid: table for table in tables}
+        self._plans: dict[Relation, TablePlan] = {}
+
+    @property
+    def without_key(self) -> frozenset[int]:
+        """The relids of the tables that have no key."""
+        return frozenset(relid for relid, table in self._tables.items() if not table.key)
+
+    def of(self, relation: Relation) -> TablePlan:
+        """Find the plan of a relation; TargetRefused where the target's table cannot take its rows."""
+        plan = self._plans.get(relation)
+        if plan is None:
+            plan = self._plans[relation] = self._make(relation)
+        return plan
+
+    def table(self, table: Table) -> TablePlan:
+        """Find the plan for snapshot rows of a table that was prepared."""
+        return table_plan(self._find(table.relid, table.qualified_name))
+
+    def _find(self, relid: int, name: str) -> Table:
+        found = self._tables.get(relid)
+        if found is None:
+            raise TargetRefused("WS4207", f"{name}: the target was not prepared for this table", hint="restart walsync")
+        return found
+
+    def _make(self, relation: Relation) -> TablePlan:
+        table = self._find(relation.relid, relation.qualified_name)
+        index = {column.name: position for position, column in enumerate(relation.columns)}
+        _check_key(relation, table, index)
+        return TablePlan(
+            name=relation.qualified_name,
+            table=table_name(table),
+            columns=tuple(index),
+            types=tuple(_type(relation, position, table) for position in range(len(relation.columns))),
+            key=tuple(index[name] for name in table.key),
+        )
+
+
+def _check_key(relation: Relation, table: Table, index: Mapping[str, int]) -> None:
+    for name in table.key:
+        if name in index and (
+            relation.columns[index[name]].in_identity or relation.replica_identity is ReplicaIdentity.NOTHING
+        ):
+            continue
+        raise TargetRefused(
+            "WS4208",
+            f"{relation.qualified_name}: key column {name} is no longer part of the replica identity",
+            hint="restart walsync: it reads the source's keys again",
+        )
+
+
+def _type(relation: Relation, position: int, table: Table) -> PgType:
+    column = relation.columns[position]
+    described = next((one for one in table.published_columns if one.name == column.name), None)
+    if described is None:
+        raise TargetRefused(
+            "WS4203",
+            f"{relation.qualified_name}: column {column.name} is missing on the target",
+            hint=f"on the target: ALTER TABLE {quote(table_name(table))} ADD COLUMN {quote(column.name)} with the"
+            " type in docs/targets.md; then restart walsync, which copies the table again",
+        )
+    if described.type_oid != column.type_oid:
+        raise TargetRefused(
+            "WS4209",
+            f"{relation.qualified_name}: column {column.name} has another type than when walsync read the catalogue",
+            hint="restart walsync: it compares the tables again",
+        )
+    return described.type

@@ -1,0 +1,81 @@
+"""Fills a shadow of a table with a snapshot, many requests long, and puts it in the table's place in one.
+
+D1 has no transaction that lasts longer than a request. Readers see the old rows until the last request; a shadow that
+an interrupted copy left behind is dropped by the next one.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from walsync.errors import TargetRefused
+from walsync.identifier import quote
+from walsync.row import read_copy_line
+from walsync.target.d1.changes import chunks as parameters
+from walsync.target.d1.plan import TablePlan
+from walsync.target.d1.request import Statement
+from walsync.target.d1.schema import TargetTable, create_table
+
+_PREFIX: Final = "_walsync_new_"
+
+_REQUEST_BYTES: Final = 4 * 1024**2
+"""Of COPY text: a request of a few statements."""
+
+
+class Shadow:
+    """A table of the same shape beside the one that is copied."""
+
+    def __init__(self, plan: TablePlan) -> None:
+        self._plan = plan
+        self._name = _PREFIX + plan.table
+
+    @property
+    def create(self) -> list[Statement]:
+        """Make it, empty."""
+        return [Statement(f"DROP TABLE IF EXISTS {quote(self._name)}"), create_table(self._plan, self._name)]
+
+    def fill(self, text: bytes) -> tuple[int, list[Statement]]:
+        """Encode whole lines of COPY text; returns the number of rows."""
+        rows = [self._row(line) for line in text.split(b"\n")[:-1]]
+        sql = self._plan.sql.append(self._name)
+        return len(rows), [Statement(sql, (rows_of_one,)) for rows_of_one in parameters(rows)]
+
+    def take_place(self, present: TargetTable | None) -> list[Statement]:
+        """Put it in the table's place: by its name, which costs nothing, or row by row if that would lose something.
+
+        An operator's columns, indexes, triggers and views belong to the table, and would go with it.
+        """
+        table, shadow = quote(self._plan.table), quote(self._name)
+        known = {column.lower() for column in self._plan.columns}
+        if present is None or (present.plain and present.columns.keys() == known):
+            return [Statement(f"DROP TABLE IF EXISTS {table}"), Statement(f"ALTER TABLE {shadow} RENAME TO {table}")]
+        columns = ", ".join(map(quote, self._plan.columns))
+        return [
+            Statement(f"DELETE FROM {table}"),
+            Statement(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {shadow}"),
+            Statement(f"DROP TABLE {shadow}"),
+        ]
+
+    def _row(self, line: bytes) -> bytes:
+        values = read_copy_line(line)
+        if len(values) != len(self._plan.columns):
+            raise TargetRefused(
+                "WS4402",
+                f"{self._plan.name}: a line of the snapshot has {len(values)} values, not {len(self._plan.columns)}",
+                hint="restart walsync: it reads the source's catalogue again",
+            )
+        return self._plan.row(values)
+
+
+async def requests(shadow: Shadow, chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, Sequence[Statement]]]:
+    """Gather chunks into requests, each with its number of rows; encoding happens off the event loop."""
+    gathered: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        gathered.append(chunk)
+        size += len(chunk)
+        if size >= _REQUEST_BYTES:
+            yield await asyncio.to_thread(shadow.fill, b"".join(gathered))
+            gathered, size = [], 0
+    if size:
+        yield await asyncio.to_thread(shadow.fill, b"".join(gathered))

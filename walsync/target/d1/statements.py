@@ -1,0 +1,197 @@
+"""The SQL that writes the rows of one table: each statement takes its rows as one JSON array of arrays, ?1.
+
+All names are quoted, all numbers are made here, and values travel in the parameter only. A real D1 gets these very
+statements. An upsert or patch that would change nothing writes nothing, which D1 would bill.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Final
+
+from walsync.identifier import quote
+from walsync.target.d1.request import Statement
+from walsync.target.d1.values import ValueForm
+
+CHECKPOINT: Final = "_walsync_checkpoint"
+TABLE_STATE: Final = "_walsync_table_state"
+GUARD: Final = "_walsync_guard"
+KEPT: Final = "_walsync_kept"
+RESERVED_PREFIXES: Final = ("_walsync_", "_cf_", "sqlite_")
+
+STALE: Final = "stale checkpoint"
+MISSING: Final = "missing row"
+PROBE: Final = "probe"
+"""The reasons for which a guard stops a request; the trigger's message is ``walsync: `` and the reason."""
+
+CREATE_OWN: Final = (
+    Statement(
+        f"CREATE TABLE IF NOT EXISTS {CHECKPOINT} (slot TEXT NOT NULL, target TEXT NOT NULL, target_id TEXT NOT NULL,"
+        " system_identifier TEXT NOT NULL, timeline INTEGER NOT NULL, epoch INTEGER NOT NULL, previous TEXT,"
+        " lsn TEXT NOT NULL, open_commit_lsn TEXT, last_change_lsn TEXT, at TEXT NOT NULL,"
+        " PRIMARY KEY (slot, target)) STRICT, WITHOUT ROWID"
+    ),
+    Statement(
+        f"CREATE TABLE IF NOT EXISTS {TABLE_STATE} (slot TEXT NOT NULL, target TEXT NOT NULL, table_name TEXT NOT NULL,"
+        " relid INTEGER NOT NULL, publication TEXT NOT NULL, definition TEXT NOT NULL, synced_lsn TEXT NOT NULL,"
+        " PRIMARY KEY (slot, target, table_name)) STRICT, WITHOUT ROWID"
+    ),
+    # Where a row that moves leaves the values that did not come with it, within one request.
+    Statement(
+        f'CREATE TABLE IF NOT EXISTS {KEPT} ("row" INTEGER NOT NULL, "column" INTEGER NOT NULL, value ANY,'
+        ' PRIMARY KEY ("row", "column")) STRICT, WITHOUT ROWID'
+    ),
+    Statement(f"CREATE TABLE IF NOT EXISTS {GUARD} (reason TEXT NOT NULL) STRICT"),
+    *(
+        Statement(
+            f"CREATE TRIGGER IF NOT EXISTS \"{GUARD}_{reason}\" BEFORE INSERT ON {GUARD} WHEN new.reason = '{reason}'"
+            f" BEGIN SELECT RAISE(ABORT, 'walsync: {reason}'); END"
+        )
+        for reason in (STALE, MISSING, PROBE)
+    ),
+)
+"""What walsync keeps in the database beside the rows; ``previous`` is for people, ``at`` is UTC."""
+
+_ROWS: Final = "json_each(?1) AS j"
+_ROW: Final = "j.value"
+
+
+def guard(reason: str, condition: str, rows: str = "") -> str:
+    """Write a statement that stops the whole request where `condition` holds."""
+    source = f" FROM {rows}" if rows else ""
+    return f"INSERT INTO {GUARD} SELECT '{reason}'{source} WHERE {condition}"
+
+
+class TableSql:
+    """The statements for one table: its columns in the order of the rows, and where its key stands among them."""
+
+    def __init__(self, table: str, columns: Sequence[str], forms: Sequence[ValueForm], key: Sequence[int]) -> None:
+        self.table = quote(table)
+        self.columns = [quote(name) for name in columns]
+        self._forms = forms
+        self._key = key
+        self._others = [index for index in range(len(columns)) if index not in key]
+        taken = {name.lower() for name in columns}
+        self._rowid = next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), "rowid")
+
+    @cached_property
+    def empty(self) -> str:
+        """Delete all rows."""
+        return f"DELETE FROM {self.table}"
+
+    @cached_property
+    def put(self) -> str:
+        """Insert whole rows, over whatever the table has under their keys."""
+        values = (form.expression(index, _ROW) for index, form in enumerate(self._forms))
+        return self._insert(self.table, values) + self._on_conflict()
+
+    def append(self, table: str) -> str:
+        """Insert whole rows into a table of the same shape that has none of them."""
+        return self._insert(quote(table), (form.expression(index, _ROW) for index, form in enumerate(self._forms)))
+
+    @cached_property
+    def delete(self) -> str:
+        """Delete by key: rows hold the key only."""
+        # SQLite uses the whole index for a vector only if the first column's affinity lets every other one pass,
+        # which INTEGER does not: so that comes last.
+        order = sorted(range(len(self._key)), key=lambda part: self._forms[self._key[part]].column_type == "INTEGER")
+        names = ", ".join(self.columns[self._key[part]] for part in order)
+        return (
+            f"DELETE FROM {self.table} WHERE ({names}) IN (SELECT {', '.join(map(self._key_cast, order))} FROM {_ROWS})"
+        )
+
+    @cached_property
+    def require(self) -> str:
+        """Stop the request where a row to be patched is not there."""
+        on = self._on(self._forms[index].expression(index, _ROW) for index in self._key)
+        return guard(MISSING, f"NOT EXISTS (SELECT 1 FROM {self.table} AS t WHERE {on})", _ROWS)
+
+    def patch(self, left_out: Sequence[int]) -> str | None:
+        """Update the columns that came; None where none did."""
+        columns = [index for index in self._others if index not in left_out]
+        if not columns:
+            return None
+        # Each expression stands here once: with 99 columns of doubles the statement is large enough.
+        values = ", ".join(
+            f"{self._forms[index].expression(index, _ROW)} AS c{index}" for index in (*self._key, *columns)
+        )
+        settings = ", ".join(f"{self.columns[index]} = s.c{index}" for index in columns)
+        old = ", ".join(self._exact(index, f"t.{self.columns[index]}") for index in columns)
+        new = ", ".join(self._exact(index, f"s.c{index}") for index in columns)
+        on = self._on(f"s.c{index}" for index in self._key)
+        return (
+            f"UPDATE {self.table} AS t SET {settings} FROM (SELECT {values} FROM {_ROWS}) AS s"
+            f" WHERE {on} AND ({old}) IS NOT ({new})"
+        )
+
+    @cached_property
+    def require_base(self) -> str:
+        """Stop the request where the base of a row that moves is not there: rows as for `keep`."""
+        return guard(MISSING, f"NOT EXISTS (SELECT 1 FROM {self.table} AS t WHERE {self._on_base()})", _ROWS)
+
+    def keep(self, index: int) -> str:
+        """Put a column's values aside: rows are a number of their own, the key of the base row, and the new values."""
+        return (
+            f"INSERT INTO {KEPT} SELECT {_ROW}->>0, {index}, t.{self.columns[index]}"
+            f" FROM {_ROWS} CROSS JOIN {self.table} AS t WHERE {self._on_base()}"
+        )
+
+    def put_kept(self, left_out: Sequence[int]) -> str:
+        """Insert rows whose left out values were put aside: rows as for `keep`."""
+        shift = 1 + len(self._key)
+        values = (
+            f'(SELECT k.value FROM {KEPT} AS k WHERE k."row" = {_ROW}->>0 AND k."column" = {index})'
+            if index in left_out
+            else form.expression(shift + index, _ROW)
+            for index, form in enumerate(self._forms)
+        )
+        return self._insert(self.table, values) + self._on_conflict()
+
+    @cached_property
+    def require_equal(self) -> str:
+        """Stop the request where a table without a key has no row with all the values of ?1, which is one row."""
+        return guard(MISSING, f"NOT EXISTS (SELECT 1 FROM {self._equal})")
+
+    @cached_property
+    def delete_equal(self) -> str:
+        """Delete one row with all the values of ?1: equal rows are the same to everybody."""
+        rowid = self._rowid
+        return f"DELETE FROM {self.table} WHERE {rowid} = (SELECT t.{rowid} FROM {self._equal} LIMIT 1)"
+
+    @property
+    def _equal(self) -> str:
+        mine = ", ".join(self._exact(index, f"t.{name}") for index, name in enumerate(self.columns))
+        values = ", ".join(f"{form.expression(index, '?1')} AS c{index}" for index, form in enumerate(self._forms))
+        theirs = ", ".join(self._exact(index, f"s.c{index}") for index in range(len(self.columns)))
+        return f"(SELECT {values}) AS s CROSS JOIN {self.table} AS t WHERE ({mine}) IS ({theirs})"
+
+    def _insert(self, table: str, values: Iterable[str]) -> str:
+        return (
+            f"INSERT INTO {table} AS t ({', '.join(self.columns)}) SELECT {', '.join(values)} FROM {_ROWS} WHERE true"
+        )
+
+    def _on_conflict(self) -> str:
+        if not self._key:
+            return ""
+        key = ", ".join(self.columns[index] for index in self._key)
+        if not self._others:
+            return f" ON CONFLICT ({key}) DO NOTHING"
+        settings = ", ".join(f"{self.columns[index]} = excluded.{self.columns[index]}" for index in self._others)
+        old = ", ".join(self._exact(index, f"t.{self.columns[index]}") for index in self._others)
+        new = ", ".join(self._exact(index, f"excluded.{self.columns[index]}") for index in self._others)
+        return f" ON CONFLICT ({key}) DO UPDATE SET {settings} WHERE ({old}) IS NOT ({new})"
+
+    def _exact(self, index: int, value: str) -> str:
+        # To SQLite 0.0 and -0.0 are equal; their texts are not, and hold every bit.
+        return f"quote({value})" if self._forms[index].column_type == "ANY" else value
+
+    def _key_cast(self, part: int) -> str:
+        form = self._forms[self._key[part]]
+        value = form.expression(part, _ROW)
+        return f"CAST({value} AS TEXT)" if form.column_type == "TEXT" else value
+
+    def _on(self, values: Iterable[str]) -> str:
+        pairs = zip((self.columns[index] for index in self._key), values, strict=True)
+        return " AND ".join(f"t.{name} = {value}" for name, value in pairs)
+
+    def _on_base(self) -> str:
+        return self._on(self._forms[index].expression(1 + part, _ROW) for part, index in enumerate(self._key))

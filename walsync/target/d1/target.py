@@ -1,0 +1,225 @@
+"""The D1 target, embedded: keeps the promise of `walsync.target.base.Target` with one atomic request per step.
+
+Every request carries its own fence and, where rows are written, its own checkpoint. A batch that is larger than a
+request is several: the checkpoint says after which of them a target stands, docs/adr/0010-slices.md how.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+from uuid import UUID
+
+from walsync.errors import Fenced, TargetRefused, TargetUnavailable
+from walsync.lsn import LSN
+from walsync.source.table import Table
+from walsync.target.base import Batch, Checkpoint, Finding, TableState, Writer
+from walsync.target.collapse import relations_of
+from walsync.target.d1.checkpoint import CheckpointStore, refuse_guard
+from walsync.target.d1.client import Client
+from walsync.target.d1.encoder import SHARED, Encoder, Encoding
+from walsync.target.d1.failures import GuardRaised
+from walsync.target.d1.fault import Trial, name_fault
+from walsync.target.d1.plan import Plans, table_plan
+from walsync.target.d1.request import Request, Statement
+from walsync.target.d1.schema import LOOKS, TargetTable, create_table, findings, look, read_look
+from walsync.target.d1.settings import D1Settings
+from walsync.target.d1.snapshot import Shadow, requests
+from walsync.target.slices import Limits, Reached, Slice, cut
+from walsync.transaction.change import Transaction
+
+_REQUEST: Final = Limits(changes=10_000, size_bytes=8 * 1024**2)
+"""Of one request: well inside D1's 30 s, and inside the memory of the Worker that will pass it on."""
+
+_REQUEST_IN_ORDER: Final = Limits(changes=250, size_bytes=8 * 1024**2)
+"""Where a change takes up to four statements: D1 runs 1000 in one request."""
+
+
+class D1Target:
+    """A D1 database in a file.
+
+    Durable when a call returns: SQLite syncs the log of every COMMIT to the disk. With `collapse` off every change
+    is written by itself, in order, so that triggers of the target see what happened on the source.
+    """
+
+    kind = "d1"
+
+    def __init__(self, settings: D1Settings, slot: str, *, collapse: bool = True, encoder: Encoder = SHARED) -> None:
+        self.name = settings.name
+        self.limits = _REQUEST
+        self._slot = slot
+        self._collapse = collapse
+        self._client = Client(settings.path, f"target {settings.name}")
+        self._store = CheckpointStore(self._client, slot, settings.name)
+        self._encoder = encoder
+        self._joined = False
+        self._plans = Plans()
+        self._writer: Writer | None = None
+        self._reached = Reached(LSN(0))
+
+    async def read_checkpoint(self) -> Checkpoint | None:
+        """Look, and change nothing."""
+        with self._judged():
+            stored = await self._store.read()
+            return None if stored is None else stored.checkpoint
+
+    async def register(self, target_id: UUID, writer: Writer, lsn: LSN) -> None:
+        """Store the first checkpoint, or start again under the same id; the writer holds the target from here on."""
+        self._check_slot(writer)
+        with self._judged():
+            await self._store.register(target_id, writer, lsn)
+        self._writer, self._reached = writer, Reached(lsn)
+
+    async def claim(self, writer: Writer) -> Checkpoint:
+        """Make `writer` the only one; TargetRefused WS4002 where the checkpoint is missing."""
+        self._check_slot(writer)
+        with self._judged():
+            stored = await self._store.claim(writer)
+        self._writer, self._reached = writer, stored.reached
+        return stored.checkpoint
+
+    async def prepare(self, tables: Sequence[Table]) -> None:
+        """Create the tables that are absent and compare the others; what has to be mended is copied again after."""
+        writer = self._require_writer()
+        with self._judged():
+            present = await self._look(tables)
+            found = {table.qualified_name: list(findings(table, present[table.relid])) for table in tables}
+            absent = [table for table in tables if present[table.relid] is None and not found[table.qualified_name]]
+            lacking = [table for table in tables if table in absent or found[table.qualified_name]]
+            request = [self._store.fence(writer), *map(self._store.forget_table, lacking)]
+            await self._send(writer, [*request, *(create_table(table_plan(table)) for table in absent)])
+            await self._store.forget_other_tables(writer, tables)
+        for difference in (one for each in found.values() for one in each):
+            raise difference.refusal()
+        self._plans = Plans(tables)
+        if not self._joined:
+            self._encoder.join()
+            self._joined = True
+
+    async def compare(self, tables: Sequence[Table]) -> list[Finding]:
+        """Find what would keep rows from fitting, and change nothing; for ``walsync check``."""
+        with self._judged():
+            present = await self._look(tables) if self._client.exists() else dict.fromkeys(t.relid for t in tables)
+        return [finding for table in tables for finding in findings(table, present[table.relid])]
+
+    async def table_states(self) -> Mapping[str, TableState]:
+        """Tell the tables whose copy is complete."""
+        with self._judged():
+            return await self._store.table_states()
+
+    async def copy(self, table: Table, state: TableState, chunks: AsyncIterator[bytes]) -> int:
+        """Replace the table by a snapshot: fill a shadow of it request by request, and put that in its place."""
+        writer = self._require_writer()
+        shadow = Shadow(self._plans.table(table))
+        fence = self._store.fence(writer)
+        rows = 0
+        with self._judged():
+            present = (await self._look([table]))[table.relid]
+            await self._send(writer, [fence, *shadow.create])
+            async for size, request in requests(shadow, chunks):
+                await self._send(writer, [fence, *request])
+                rows += size
+            stored = self._store.store_table_state(table, state)
+            await self._send(writer, [fence, *shadow.take_place(present), stored])
+        return rows
+
+    async def write(self, batch: Batch) -> None:
+        """Take all changes and the checkpoint, request by request; each is atomic and carries the next one."""
+        writer = self._require_writer()
+        reached = self._reached if self._reached.lsn == batch.previous else Reached(batch.previous)
+        with self._judged():
+            slices = await asyncio.to_thread(lambda: list(self._cut(batch, reached)))
+            encoding = self._start(slices[0])
+            try:
+                for one, following in zip(slices, [*slices[1:], None], strict=True):
+                    encoded = await encoding
+                    # The next one is encoded while the database is busy with this one.
+                    encoding = self._start(following) if following is not None else encoding
+                    await self._write(writer, one, encoded)
+                    self._reached = one.after
+            finally:
+                encoding.cancel()
+
+    def _cut(self, batch: Batch, reached: Reached) -> Iterator[Slice]:
+        return cut(batch.transactions, batch.position, reached, self._limits(batch))
+
+    async def forget(self) -> None:
+        """Remove this target's checkpoint and table states; the rows stay."""
+        with self._judged():
+            await self._store.forget()
+        self._writer = None
+
+    async def close(self) -> None:
+        """Close the file; no call follows."""
+        if self._joined:
+            self._encoder.leave()
+            self._joined = False
+        await self._client.close()
+
+    async def _write(self, writer: Writer, one: Slice, encoding: Encoding) -> None:
+        head = self._store.advance(writer, one.before, one.after)
+        try:
+            await self._send(writer, [*head, *encoding])
+        except (GuardRaised, TargetRefused) as error:
+            if not encoding or (isinstance(error, TargetRefused) and not error.code.startswith("WS43")):
+                raise
+            raise await name_fault(one.transactions, error, self._plans, self._trial(writer, head)) from None
+
+    def _trial(self, writer: Writer, head: Request) -> Trial:
+        async def send(transactions: Sequence[Transaction], end: Statement) -> None:
+            encoding = await asyncio.to_thread(self._encode, transactions)
+            await self._send(writer, [*head, *encoding, end])
+
+        return send
+
+    async def _send(self, writer: Writer, request: Request) -> None:
+        try:
+            await self._client.batch(request)
+        except GuardRaised as raised:
+            if refuse_guard(raised):
+                raise await self._store.explain(writer) from None
+            raise
+
+    def _start(self, one: Slice) -> "asyncio.Task[Encoding]":
+        task = asyncio.create_task(asyncio.to_thread(self._encode, one.transactions))
+        # A failure that nobody waits for any more is nobody's.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    def _encode(self, transactions: Sequence[Transaction]) -> Encoding:
+        return self._encoder.encode(transactions, self._plans, in_order=not self._collapse)
+
+    def _limits(self, batch: Batch) -> Limits:
+        without_key = self._plans.without_key
+        in_order = not self._collapse or any(
+            relation.relid in without_key
+            for transaction in batch.transactions
+            for change in transaction.changes
+            for relation in relations_of(change)
+        )
+        return _REQUEST_IN_ORDER if in_order else self.limits
+
+    async def _look(self, tables: Sequence[Table]) -> dict[int, TargetTable | None]:
+        results = await self._client.batch([statement for table in tables for statement in look(table)])
+        return {
+            table.relid: read_look(results[number * LOOKS : (number + 1) * LOOKS])
+            for number, table in enumerate(tables)
+        }
+
+    def _check_slot(self, writer: Writer) -> None:
+        if writer.slot != self._slot:
+            raise TargetRefused("WS4006", f"target {self.name}: made for slot {self._slot}, not {writer.slot}")
+
+    def _require_writer(self) -> Writer:
+        if self._writer is None:
+            raise TargetUnavailable("WS4103", "the target was not claimed since its connection was lost")
+        return self._writer
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Make the claim void after whatever leaves the position unknown."""
+        try:
+            yield
+        except (TargetUnavailable, Fenced, asyncio.CancelledError):
+            self._writer = None
+            raise
