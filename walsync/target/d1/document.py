@@ -26,7 +26,8 @@ FLOATS: Final = frozenset({"real", "double precision"})
 BOOLEANS: Final = {"t": "true", "f": "false"}
 TIMESTAMPTZ: Final = "timestamp with time zone"
 
-_INTEGER: Final = re.compile(r"-?(?:0|[1-9]\d*)", re.ASCII)
+_INTEGER: Final = re.compile(r"-?(?:0|[1-9]\d{,18})", re.ASCII)
+_SURE_DIGITS: Final = 18  # with a sign or without: below 2 ** 63
 _FLOAT: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]\d+)?", re.ASCII)
 _SPECIAL_FLOATS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 _UTC: Final = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?\+00", re.ASCII)
@@ -73,9 +74,11 @@ def string(text: str) -> str:
 
 
 def integer(text: str) -> str:
-    """Check that a text can stand in JSON as it is."""
+    """Check that a text can stand in JSON as it is, and that SQLite reads an integer there."""
     if _INTEGER.fullmatch(text) is None:
         raise ValueError("an integer that is no integer")
+    if len(text) > _SURE_DIGITS and not -(2**63) <= int(text) < 2**63:
+        raise ValueError("an integer of more than 64 bits")
     return text
 
 
