@@ -40,7 +40,7 @@ class Line:
         self.bench.under_way += 1
         try:
             answer = asyncio.ensure_future(self.engine.query(sql, variables))
-            if variables.get("steps") and self.bench.cut_while_writing:
+            if "rows0" in variables and self.bench.cut_while_writing:
                 self.bench.cut_while_writing = False
                 self.bench.vanish()
                 answer.cancel()

@@ -1,4 +1,4 @@
-"""Changes -> the steps that `statements.WRITE` takes: rows to fill, tables to empty, records to delete and to write.
+"""Changes -> the steps that `statements.write` takes: rows to fill, tables to empty, records to delete and to write.
 
 A step is what a segment of changes comes to; between two of them the shape of a table has changed. Pure.
 """
@@ -29,8 +29,8 @@ from walsync.transaction.change import Change, Transaction, Truncate
 
 RowChange: TypeAlias = of_source.Insert | of_source.Update | of_source.Delete
 
-Parameter: TypeAlias = list[dict[str, object]]
-"""Steps as cbor2 writes them."""
+Written: TypeAlias = list[dict[str, list[object]]]
+"""Steps as the program takes them: the parts that have something to do, by name."""
 
 
 class Subject(NamedTuple):
@@ -62,7 +62,7 @@ class Subject(NamedTuple):
 class Part:
     """Rows that one loop of the program writes, and what each of them is."""
 
-    rows: list[dict[str, object]] = field(default_factory=list)
+    rows: list[object] = field(default_factory=list)
     subjects: list[Subject] = field(default_factory=list)
 
     def add(self, row: dict[str, object], subject: Subject) -> None:
@@ -86,14 +86,14 @@ class Step:
         """All rows of the step."""
         return self.moves.subjects + self.puts.subjects + self.lines.subjects
 
-    def parameter(self, most_rows: int | None = None) -> dict[str, object]:
+    def write(self, most_rows: int | None = None) -> dict[str, list[object]]:
         """Write the step for the program, with no more than so many of its rows."""
         left = len(self.subjects) if most_rows is None else most_rows
-        parameter: dict[str, object] = {"truncated": self.truncated, "deleted": self.deleted}
+        written = {"truncated": self.truncated, "deleted": self.deleted}
         for name, part in (("moves", self.moves), ("rows", self.puts), ("lines", self.lines)):
-            parameter[name] = part.rows[: max(0, left)]
+            written[name] = part.rows[: max(0, left)]
             left -= len(part.rows)
-        return parameter
+        return {name: part for name, part in written.items() if part}
 
 
 class Program:
@@ -109,15 +109,15 @@ class Program:
         """All rows, in the order in which the engine writes them."""
         return list(chain.from_iterable(step.subjects for step in self._steps))
 
-    def parameter(self) -> Parameter:
+    def write(self) -> Written:
         """Write the steps for the engine."""
-        return [step.parameter() for step in self._steps]
+        return [step.write() for step in self._steps]
 
-    def prefix(self, rows: int) -> Parameter:
+    def prefix(self, rows: int) -> Written:
         """Write the steps up to so many rows in all."""
-        written: Parameter = []
+        written: Written = []
         for step in self._steps:
-            written.append(step.parameter(rows))
+            written.append(step.write(rows))
             rows -= len(step.subjects)
             if rows < 0:
                 break
@@ -194,6 +194,16 @@ def build(layouts: Layouts, transactions: Iterable[Transaction], *, collapsed: b
             for change in segment:
                 program.add([change])
     return program
+
+
+def parameters(steps: Written) -> dict[str, object]:
+    """Name the parts as `statements.apply` does."""
+    return {f"{name}{number}": part for number, step in enumerate(steps) for name, part in step.items()}
+
+
+def parts(steps: Written) -> list[list[str]]:
+    """Tell `statements.apply` which parts there are; rows that are filled are written as well."""
+    return [[*step, "filled"] if "moves" in step else list(step) for step in steps]
 
 
 def _old_row(change: RowChange) -> Sequence[Value] | None:

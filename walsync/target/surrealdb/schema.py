@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from cbor2 import CBORTag
@@ -48,14 +49,22 @@ class Layout:
     def content(self, values: Sequence[Value], record: CBORTag) -> dict[str, object]:
         """Make the record of a row; UNCHANGED values are left out."""
         content: dict[str, object] = {ID: record}
-        for field, form, value in zip(self.fields, self.forms, values, strict=True):
+        for (field, encode), value in zip(self._encoders, values, strict=True):
             if field is not None and value is not UNCHANGED:
-                content[field] = form.encode(value)
+                content[field] = encode(value)
         return content
+
+    @cached_property
+    def _encoders(self) -> list[tuple[str | None, Callable[[bytes | None], object]]]:
+        return [(field, form.encode) for field, form in zip(self.fields, self.forms, strict=True)]
+
+    @cached_property
+    def _key_forms(self) -> list[ValueForm]:
+        return [self.forms[index] for index in self.key]
 
     def record(self, key: Key) -> CBORTag:
         """Name the record of a key."""
-        return record_id(self.table, [self.forms[index] for index in self.key], key)
+        return record_id(self.table, self._key_forms, key)
 
     def name_record(self, values: Sequence[Value]) -> CBORTag:
         """Name the record of a whole row: by its key, or without one by a digest that finds it, and a new number."""

@@ -3,7 +3,8 @@
 Each text is one request. Inside BEGIN and COMMIT it is one transaction, which any error or THROW rolls back.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 OURS: Final = "walsync:"
@@ -41,45 +42,67 @@ IF $moved = [] {{ THROW '{OURS}{DENIED}' }};
 
 # Rows that are filled from others are read before anything is written. object::entries keeps names as they are, which
 # PATCH does not (it takes a dot for a step into an object), and replaces whole values, which MERGE does not.
-_APPLY: Final = f"""
-FOR $step IN $steps {{
-    LET $missing = (SELECT VALUE number FROM $step.moves WHERE !record::exists(base));
-    IF $missing != [] {{ THROW '{OURS}{MISSING} ' + <string> $missing[0] }};
-    LET $filled = (SELECT VALUE
-        object::from_entries(array::concat(object::entries(base.*), object::entries(row))) FROM $step.moves);
-    FOR $table IN $step.truncated {{ DELETE $table RETURN NONE }};
-    DELETE $step.deleted RETURN NONE;
-    FOR $row IN $filled {{ UPSERT $row.id CONTENT $row RETURN NONE }};
-    FOR $row IN $step.rows {{ UPSERT $row.id CONTENT $row RETURN NONE }};
-    FOR $line IN $step.lines {{
-        IF $line.removed != NONE {{
-            LET $found = (SELECT VALUE id FROM $line.removed LIMIT 1);
-            IF $found = [] {{ THROW '{OURS}{MISSING} ' + <string> $line.number }};
-            DELETE $found RETURN NONE
-        }};
-        IF $line.row != NONE {{ CREATE $line.row.id CONTENT $line.row RETURN NONE }}
-    }}
+_PARTS: Final[Mapping[str, str]] = {
+    "moves": f"""
+LET $missing = (SELECT VALUE number FROM $moves WHERE !record::exists(base));
+IF $missing != [] {{ THROW '{OURS}{MISSING} ' + <string> $missing[0] }};
+LET $filled = (SELECT VALUE
+    object::from_entries(array::concat(object::entries(base.*), object::entries(row))) FROM $moves);
+""",
+    "truncated": "FOR $table IN $truncated { DELETE $table RETURN NONE };",
+    "deleted": "DELETE $deleted RETURN NONE;",
+    "filled": "FOR $row IN $filled { UPSERT $row.id CONTENT $row RETURN NONE };",
+    "rows": "FOR $row IN $rows { UPSERT $row.id CONTENT $row RETURN NONE };",
+    "lines": f"""
+FOR $line IN $lines {{
+    IF $line.removed != NONE {{
+        LET $found = (SELECT VALUE id FROM $line.removed LIMIT 1);
+        IF $found = [] {{ THROW '{OURS}{MISSING} ' + <string> $line.number }};
+        DELETE $found RETURN NONE
+    }};
+    IF $line.row != NONE {{ CREATE $line.row.id CONTENT $line.row RETURN NONE }}
 }};
-"""
+""",
+}
+"""The parts of a step, in order; each is there only if it has something to do, and reads a parameter of its own: the
+engine copies a parameter as a whole whenever one of its fields is asked for."""
 
-WRITE: Final = f"""
+_PARAMETER: Final = re.compile(r"\$(moves|truncated|deleted|filled|rows|lines)\b")
+
+
+def apply(steps: Sequence[Collection[str]]) -> str:
+    """Write the steps whose parts are named; the parameter of the second step's rows is ``$rows1``."""
+    texts = (
+        _PARAMETER.sub(rf"$\g<1>{number}", text)
+        for number, parts in enumerate(steps)
+        for part, text in _PARTS.items()
+        if part in parts
+    )
+    return "\n".join(texts)
+
+
+def write(steps: Sequence[Collection[str]]) -> str:
+    """Write a slice of a batch and its checkpoint: all of it or nothing."""
+    return f"""
 BEGIN;
 {_FENCE}
 IF [$stored.lsn, $stored.open_commit_lsn, $stored.last_change_lsn] != $before {{ THROW '{OURS}{STALE}' }};
-{_APPLY}
+{apply(steps)}
 UPDATE $checkpoint SET lsn = $after[0], open_commit_lsn = $after[1], last_change_lsn = $after[2] RETURN NONE;
 {_TOUCH}
 COMMIT;
 """
-"""A slice of a batch and its checkpoint: all of it or nothing."""
 
-TRY: Final = f"""
+
+def attempt(steps: Sequence[Collection[str]]) -> str:
+    """Write the rows without the commit: it finds the one that the engine refuses."""
+    return f"""
 BEGIN;
-{_APPLY}
+{apply(steps)}
 THROW '{OURS}{TRIED}';
 COMMIT;
 """
-"""The rows without the commit: finds the one that the engine refuses."""
+
 
 REGISTER: Final = f"""
 BEGIN;

@@ -17,7 +17,7 @@ from walsync.target.surrealdb.client import Client, Failed, Thrown
 from walsync.target.surrealdb.copying import read_chunks
 from walsync.target.surrealdb.engine import OpenEngine, open_embedded
 from walsync.target.surrealdb.failures import judge
-from walsync.target.surrealdb.program import Parameter, Program, build
+from walsync.target.surrealdb.program import Program, Written, build, parameters, parts
 from walsync.target.surrealdb.schema import (
     Layouts,
     copy_layout,
@@ -157,25 +157,25 @@ class SurrealDBTarget:
         """Give the engine and its lock back."""
         await self._client.close()
 
-    async def _build(self, slices: Iterator[Slice]) -> tuple[Slice, Program, Parameter] | None:
-        def work() -> tuple[Slice, Program, Parameter] | None:
+    async def _build(self, slices: Iterator[Slice]) -> tuple[Slice, Program, Written] | None:
+        def work() -> tuple[Slice, Program, Written] | None:
             one = next(slices, None)
             if one is None:
                 return None
             program = build(self._layouts, one.transactions, collapsed=self._collapse)
-            return one, program, program.parameter()
+            return one, program, program.write()
 
         return await asyncio.to_thread(work)
 
-    async def _write(self, writer: Writer, one: Slice, program: Program, steps: Parameter) -> None:
+    async def _write(self, writer: Writer, one: Slice, program: Program, steps: Written) -> None:
         variables = {
             **self._records.fence(writer),
             "before": list(map(int, one.before)),
             "after": list(map(int, one.after)),
-            "steps": steps,
+            **parameters(steps),
         }
         try:
-            await self._client.try_out(statements.WRITE, variables)
+            await self._client.try_out(statements.write(parts(steps)), variables)
         except Thrown as thrown:
             what, _, number = str(thrown).partition(" ")
             if what == statements.MISSING:
@@ -203,9 +203,9 @@ class SurrealDBTarget:
             return error
         return judge(failed.text, subjects[fails - 1].describe())
 
-    async def _passes(self, steps: Parameter) -> bool:
+    async def _passes(self, steps: Written) -> bool:
         try:
-            await self._client.try_out(statements.TRY, {"steps": steps})
+            await self._client.try_out(statements.attempt(parts(steps)), parameters(steps))
         except Thrown as thrown:
             return str(thrown) == statements.TRIED
         except Failed:
