@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fix_postgres import Connection, Database
-from fix_replication import Replication, locked
+from fix_replication import SECONDS, Replication, locked
+from fix_walsync import eventually
 
 from walsync.errors import SourceRefused, SourceUnavailable
 from walsync.lsn import LSN
@@ -178,7 +179,10 @@ async def test_a_copy_whose_source_session_is_ended_starts_again(source: Databas
 async def test_a_snapshot_whose_session_has_ended_is_asked_for_again(source: Database) -> None:
     replication = open_replication(source.dsn, "test")
     taken = ExportedSnapshot.take(replication, source.name)
+    pid = replication.get_backend_pid()
     replication.close()
+    ended = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)"
+    eventually(lambda: source.execute(ended, pid)[0][0], SECONDS, "the session to end")
     with pytest.raises(SourceUnavailable):
         async with SnapshotReader(source.dsn, taken.name, "test"):
             pytest.fail("the snapshot is still there")
