@@ -8,6 +8,7 @@ from typing import Final, Self, TypeAlias
 
 import psycopg2
 from psycopg2 import errors as pg
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 - psycopg2's class has a lower-case name
 
 from walsync.errors import SourceUnavailable
 from walsync.identifier import quote
@@ -47,7 +48,7 @@ class SnapshotReader:
         if self._session is None:
             raise RuntimeError("SnapshotReader is used as `async with`")
         pipe = _Pipe(asyncio.get_running_loop())
-        copying = asyncio.create_task(asyncio.to_thread(_copy, self._session, copy_statement(table, match), pipe))
+        copying = asyncio.create_task(asyncio.to_thread(_copy, self._session, table, match, pipe))
         try:
             while (chunk := await pipe.get()) is not None:
                 yield chunk
@@ -97,16 +98,41 @@ def copy_statement(table: Table, match: Match = _ALL_ROWS) -> tuple[str, list[li
     return f"COPY ({select}{' WHERE ' if escaped else ''}{' AND '.join(escaped)}) TO STDOUT", parameters
 
 
-def _copy(session: Connection, statement: tuple[str, list[list[str]]], pipe: "_Pipe") -> None:
+def _copy(session: Connection, table: Table, match: Match, pipe: "_Pipe") -> None:
+    sql, parameters = copy_statement(table, match)
     try:
         with session.cursor() as cursor:
-            sql, parameters = statement
+            # Rolling back to it gives the table's lock back, and keeps the snapshot: who wants to TRUNCATE or ALTER a
+            # table on the source waits for its own copy, and not for those of all the tables after it.
+            cursor.execute("SAVEPOINT walsync")
+            _refuse_rewritten(cursor, table)
             cursor.copy_expert(cursor.mogrify(sql, parameters) if parameters else sql, pipe)
+            cursor.execute("ROLLBACK TO SAVEPOINT walsync")
         pipe.flush()
     except psycopg2.Error as error:
         raise source_error(error) from error
     finally:
         pipe.end()
+
+
+_REWRITTEN: Final = """
+SELECT FROM pg_catalog.pg_class AS c
+WHERE c.oid = ANY (%s::oid[]) AND c.relkind = 'r'
+    AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid)
+"""
+"""The catalogue shows the snapshot's file, the function the file of now."""
+
+
+def _refuse_rewritten(cursor: Cursor, table: Table) -> None:
+    """Refuse a table that was truncated or rewritten since the snapshot: its rows have gone, also for the snapshot."""
+    only = "" if table.is_partitioned else "ONLY "
+    cursor.execute(f"LOCK TABLE {only}{quote(table.schema, table.name)} IN ACCESS SHARE MODE")
+    cursor.execute(_REWRITTEN, ([table.relid, *table.leaves],))
+    if cursor.rowcount:
+        raise SourceUnavailable(
+            "WS6001",
+            f"{table.qualified_name} was truncated or rewritten before its copy began: a new snapshot is taken",
+        )
 
 
 class _Pipe:
