@@ -34,13 +34,13 @@ class Line:
         self.engine = engine
         self.is_cut = False
 
-    async def query(self, sql: str, variables: Mapping[str, object]) -> Sequence[Slot]:
+    async def query(self, request: bytes) -> Sequence[Slot]:
         if self.is_cut:
             raise TargetUnavailable("WS4102", "the line is cut")
         self.bench.under_way += 1
         try:
-            answer = asyncio.ensure_future(self.engine.query(sql, variables))
-            if "rows0" in variables and self.bench.cut_while_writing:
+            answer = asyncio.ensure_future(self.engine.query(request))
+            if b"rows0" in request and self.bench.cut_while_writing:
                 self.bench.cut_while_writing = False
                 self.bench.vanish()
                 answer.cancel()

@@ -3,12 +3,13 @@
 It never reconnects under a writer: a lost engine or an unknown outcome makes the claim void.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from walsync.errors import TargetUnavailable
 from walsync.target.base import Writer
-from walsync.target.surrealdb.engine import Engine, OpenEngine, RequestFailed
+from walsync.target.surrealdb.engine import Engine, OpenEngine, RequestFailed, Slot, encode
 from walsync.target.surrealdb.failures import THROWN, error_of, judge
 from walsync.target.surrealdb.settings import SurrealDBSettings
 from walsync.target.surrealdb.statements import OURS
@@ -62,16 +63,15 @@ class Client:
 
     async def ask(self, sql: str, variables: Mapping[str, object]) -> Any:  # noqa: ANN401 - whatever was asked for
         """Execute one statement that reads, and return its value."""
-        slots = await self._execute(sql, variables)
-        return slots[0]["result"]
+        return (await self._execute(sql, variables))[0]["result"]
 
     async def do(self, sql: str, variables: Mapping[str, object]) -> None:
         """Execute statements that write; all of them have succeeded when it returns."""
         await self._execute(sql, variables)
 
-    async def try_out(self, sql: str, variables: Mapping[str, object]) -> None:
-        """Execute statements; Thrown and Failed are the caller's to judge, and the claim stays."""
-        await self._attempt(sql, variables)
+    async def try_out(self, request: bytes) -> None:
+        """Execute a request that is ready; Thrown and Failed are the caller's to judge, and the claim stays."""
+        await self._attempt(request)
 
     async def close(self) -> None:
         """Give the engine back; the next request opens it again."""
@@ -80,21 +80,21 @@ class Client:
             engine, self._engine = self._engine, None
             await engine.close()
 
-    async def _execute(self, sql: str, variables: Mapping[str, object]) -> Any:  # noqa: ANN401
+    async def _execute(self, sql: str, variables: Mapping[str, object]) -> Sequence[Slot]:
         try:
-            return await self._attempt(sql, variables)
+            return await self._attempt(await asyncio.to_thread(encode, sql, variables))
         except Failed as failed:
             error = judge(failed.text, self.about)
             if isinstance(error, TargetUnavailable):
                 self._writer = None
             raise error from None
 
-    async def _attempt(self, sql: str, variables: Mapping[str, object]) -> Any:  # noqa: ANN401
+    async def _attempt(self, request: bytes) -> Sequence[Slot]:
         if self._engine is None:
             self._writer = None
             raise TargetUnavailable("WS4103", f"{self.about}: its engine is not open")
         try:
-            slots = await self._engine.query(sql, variables)
+            slots = await self._engine.query(request)
         except RequestFailed as failed:
             raise Failed(str(failed)) from None
         except TargetUnavailable:

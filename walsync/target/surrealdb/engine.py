@@ -31,8 +31,8 @@ class RequestFailed(Exception):
 class Engine(Protocol):
     """A way to one database. Requests are made one at a time; cancelling one rolls it back, or comes too late."""
 
-    async def query(self, sql: str, variables: Mapping[str, object]) -> Sequence[Slot]:
-        """Execute statements, and return what each of them came to; engines differ in which ones have an answer."""
+    async def query(self, request: bytes) -> Sequence[Slot]:
+        """Execute what `encode` made, and return what each statement came to; engines differ in which ones answer."""
         ...
 
     async def close(self) -> None:
@@ -51,14 +51,14 @@ class EmbeddedEngine:
         self._database = database
         self._lock = lock
 
-    async def query(self, sql: str, variables: Mapping[str, object]) -> Sequence[Slot]:
+    async def query(self, request: bytes) -> Sequence[Slot]:
         """Execute statements; RequestFailed where they cannot be parsed."""
-        slots = await self._call("query", sql, variables)
+        slots = await self._call(request)
         return slots if isinstance(slots, list) else [{"status": "OK", "result": slots}]
 
     async def use(self, namespace: str, database: str) -> None:
         """Choose the namespace and database of all requests that follow."""
-        await self._call("use", namespace, database)
+        await self._call(_encode("use", namespace, database))
 
     async def close(self) -> None:
         """Let go of the directory, then of its lock."""
@@ -67,15 +67,17 @@ class EmbeddedEngine:
         _unlock(self._lock)
         self._lock = None
 
-    async def _call(self, method: str, *params: object) -> object:
-        request = {"id": "1", "method": method, "params": params}
-        # In a thread: a large batch takes longer than other targets should wait.
-        encoded = await asyncio.to_thread(cbor2.dumps, request)
+    async def _call(self, request: bytes) -> object:
         try:
-            answer = await self._database.execute(encoded)
+            answer = await self._database.execute(request)
         except RuntimeError as error:
             raise RequestFailed(str(error)) from None
         return cbor2.loads(answer)["result"]
+
+
+def encode(sql: str, variables: Mapping[str, object]) -> bytes:
+    """Make a request of statements and their parameters."""
+    return _encode("query", sql, variables)
 
 
 async def open_embedded(settings: SurrealDBSettings, create: bool) -> EmbeddedEngine | None:  # noqa: FBT001 - OpenEngine
@@ -93,6 +95,11 @@ async def open_embedded(settings: SurrealDBSettings, create: bool) -> EmbeddedEn
     except BaseException:
         _unlock(lock)
         raise
+
+
+def _encode(method: str, *params: object) -> bytes:
+    # One request at a time: its id tells nothing.
+    return cbor2.dumps({"id": "1", "method": method, "params": params})
 
 
 async def _connect(make: Callable[[str], Any], settings: SurrealDBSettings, lock: int | None) -> EmbeddedEngine:

@@ -15,7 +15,7 @@ from walsync.target.surrealdb import statements
 from walsync.target.surrealdb.checkpoint import Records, Stored, read_states
 from walsync.target.surrealdb.client import Client, Failed, Thrown
 from walsync.target.surrealdb.copying import read_chunks
-from walsync.target.surrealdb.engine import OpenEngine, open_embedded
+from walsync.target.surrealdb.engine import OpenEngine, encode, open_embedded
 from walsync.target.surrealdb.failures import judge
 from walsync.target.surrealdb.program import Program, Written, build, parameters, parts
 from walsync.target.surrealdb.schema import (
@@ -137,11 +137,11 @@ class SurrealDBTarget:
         writer = self._client.writer
         reached = self._reached._replace(lsn=batch.previous)
         slices = cut(batch.transactions, batch.position, reached, SLICE_LIMITS)
-        ahead = asyncio.create_task(self._build(slices))
+        ahead = asyncio.create_task(asyncio.to_thread(self._build, writer, slices))
         try:
             while (built := await ahead) is not None:
                 # While the engine works on a slice, the next one is being built.
-                ahead = asyncio.create_task(self._build(slices))
+                ahead = asyncio.create_task(asyncio.to_thread(self._build, writer, slices))
                 await self._write(writer, *built)
         finally:
             ahead.cancel()
@@ -157,25 +157,23 @@ class SurrealDBTarget:
         """Give the engine and its lock back."""
         await self._client.close()
 
-    async def _build(self, slices: Iterator[Slice]) -> tuple[Slice, Program, Written] | None:
-        def work() -> tuple[Slice, Program, Written] | None:
-            one = next(slices, None)
-            if one is None:
-                return None
-            program = build(self._layouts, one.transactions, collapsed=self._collapse)
-            return one, program, program.write()
-
-        return await asyncio.to_thread(work)
-
-    async def _write(self, writer: Writer, one: Slice, program: Program, steps: Written) -> None:
+    def _build(self, writer: Writer, slices: Iterator[Slice]) -> tuple[Slice, Program, bytes] | None:
+        one = next(slices, None)
+        if one is None:
+            return None
+        program = build(self._layouts, one.transactions, collapsed=self._collapse)
+        steps = program.write()
         variables = {
             **self._records.fence(writer),
             "before": list(map(int, one.before)),
             "after": list(map(int, one.after)),
             **parameters(steps),
         }
+        return one, program, encode(statements.write(parts(steps)), variables)
+
+    async def _write(self, writer: Writer, one: Slice, program: Program, request: bytes) -> None:
         try:
-            await self._client.try_out(statements.write(parts(steps)), variables)
+            await self._client.try_out(request)
         except Thrown as thrown:
             what, _, number = str(thrown).partition(" ")
             if what == statements.MISSING:
@@ -205,7 +203,7 @@ class SurrealDBTarget:
 
     async def _passes(self, steps: Written) -> bool:
         try:
-            await self._client.try_out(statements.attempt(parts(steps)), parameters(steps))
+            await self._client.try_out(encode(statements.attempt(parts(steps)), parameters(steps)))
         except Thrown as thrown:
             return str(thrown) == statements.TRIED
         except Failed:
