@@ -294,8 +294,12 @@ async def test_another_cluster_behind_the_same_address_is_noticed_at_the_reconne
     other = copy(source)
     other.dsn, other._own = other_server.dsn(source.name), None
     moved = Replication(source, private.targets, private.tables)
+    for _ in range(2):  # beyond the other's WAL: its slot would serve the old position, and skip what lies between
+        private.source.execute("CREATE TABLE filler AS SELECT 1; DROP TABLE filler")
+        private.source.execute("SELECT pg_switch_wal()")
     async with moved.running() as running:
         await running.until_streaming()
+        await running.caught_up()
         other.execute(TABLE)
         other.execute("CREATE PUBLICATION walsync FOR TABLE t")
         other.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", private.slot)
