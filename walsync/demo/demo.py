@@ -65,6 +65,7 @@ class Demo:
 
     def run(self) -> bool:
         """Do it all; returns whether every table is equal."""
+        self._say("starting two servers")
         source = self._stack.enter_context(PostgresServer(from_wheel(SOURCE_VERSION)))
         target = self._stack.enter_context(PostgresServer(from_wheel(TARGET_VERSION)))
         self._say(f"Postgres {source.version} on port {source.port} -> Postgres {target.version} on port {target.port}")
