@@ -20,6 +20,7 @@ from walsync.target.surrealdb.settings import SurrealDBSettings
 from walsync.target.surrealdb.target import SurrealDBTarget
 
 TABLE_TAG = 7
+WRITES = b"SET lsn ="
 
 
 def name(table: Table) -> str:
@@ -37,10 +38,14 @@ class Line:
     async def query(self, request: bytes) -> Sequence[Slot]:
         if self.is_cut:
             raise TargetUnavailable("WS4102", "the line is cut")
+        if WRITES in request and self.bench.writes_left is not None:
+            if self.bench.writes_left == 0:
+                raise TargetUnavailable("WS4102", "the line was cut between two requests")
+            self.bench.writes_left -= 1
         self.bench.under_way += 1
         try:
             answer = asyncio.ensure_future(self.engine.query(request))
-            if b"rows0" in request and self.bench.cut_while_writing:
+            if WRITES in request and self.bench.cut_while_writing:
                 self.bench.cut_while_writing = False
                 self.bench.vanish()
                 answer.cancel()
@@ -64,6 +69,8 @@ class SurrealDBBench:
         self.lines: list[Line] = []
         self.under_way = 0
         self.cut_while_writing = False
+        self.writes_left: int | None = None
+        """After so many slices the next one finds the line cut; for crashes between slices."""
 
     def settings(self, target: str = "replica") -> SurrealDBSettings:
         return SurrealDBSettings(name=target, type="surrealdb", url=self.url, namespace="app", database="app")

@@ -236,6 +236,17 @@ async def test_a_full_replica_identity_with_a_key_uses_the_key(bench: Tracked) -
     assert bench.rows(full) == [("3", "c")]
 
 
+async def test_a_document_is_replaced_and_never_merged_with_the_one_before(bench: Tracked) -> None:
+    docs = make_table("docs", [("id", "integer"), ("doc", "jsonb"), ("body", "text")], relid=17002)
+    source = Source([docs])
+    target = await bench.open(docs)
+    await target.write(batch(START, 200, source.insert(docs, "1", '{"a": 1, "c": {"d": 1}}', BIG)))
+    await target.write(batch(200, 300, source.update(docs, "1", '{"b": 2, "c": {"e": 2}}', UNCHANGED)))
+    assert bench.rows(docs) == [("1", '{"b": 2, "c": {"e": 2}}', BIG)]
+    await target.write(batch(300, 400, source.update(docs, "2", UNCHANGED, "small", old=["1"])))
+    assert bench.rows(docs) == [("2", '{"b": 2, "c": {"e": 2}}', "small")]
+
+
 async def test_many_transactions_in_one_batch_keep_their_order(bench: Tracked) -> None:
     target = await bench.open(USERS)
     made = [
