@@ -96,7 +96,7 @@ def _write_table(table: TableRows, plan: TablePlan) -> Iterator[Statement]:
                 if base == key:
                     group.patches.append(plan.row(values))
                 else:
-                    group.moved.append(plan.row(values, b"%d,%b," % (next(numbers), plan.key_pieces(base))))
+                    group.moved.append(plan.moved_row(next(numbers), base, values))
     sql = plan.sql
     moved = [(left_out, rows) for left_out, group in groups.items() for rows in chunks(group.moved)]
     # What moves is read before anything is deleted.

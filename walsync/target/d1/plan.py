@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from orjson import Fragment, dumps
+
 from walsync.errors import TargetRefused
 from walsync.identifier import quote
 from walsync.relation import Relation, ReplicaIdentity
@@ -46,19 +48,44 @@ class TablePlan:
     def _encoders(self) -> tuple[Callable[[bytes | None], bytes], ...]:
         return tuple(form.encode for form in self.forms)
 
-    def row(self, values: Sequence[Value], before: bytes = b"") -> bytes:
-        """Encode a row as an array; what was left out is null, `before` comes first."""
-        pieces = [
+    @cached_property
+    def _not_text(self) -> tuple[tuple[int, Callable[[bytes | None], bytes]], ...]:
+        return tuple((index, form.encode) for index, form in enumerate(self.forms) if not form.is_text)
+
+    def row(self, values: Sequence[Value]) -> bytes:
+        """Encode a row as an array; what was left out is null.
+
+        Text, which most columns are, takes one call for all of them: half the time of a call for each.
+        """
+        try:
+            pieces: list[str | Fragment | None] = [
+                value.decode() if isinstance(value, bytes) else None for value in values
+            ]
+        except UnicodeDecodeError:
+            return self._row_by_column(values)
+        for index, encode in self._not_text:
+            value = values[index]
+            if isinstance(value, bytes):
+                pieces[index] = Fragment(encode(value))
+        row = dumps(pieces)
+        return row if len(row) + _BRACKETS <= VALUE_BYTES else self._row_by_column(values)
+
+    def moved_row(self, number: int, base: Sequence[bytes], values: Sequence[Value]) -> bytes:
+        """Encode a row that moves: a number of its own, the key of its base row, and the values."""
+        return self._bounded(b"[%d,%b,%b" % (number, self._key_pieces(base), self.row(values).removeprefix(b"[")))
+
+    def _row_by_column(self, values: Sequence[Value]) -> bytes:
+        """Refuse the column that cannot be encoded, or the row that is too long."""
+        pieces = (
             NULL if value is UNCHANGED else encode(value) for encode, value in zip(self._encoders, values, strict=True)
-        ]
-        return self._bounded(b"[" + before + b",".join(pieces) + b"]")
+        )
+        return self._bounded(b"[" + b",".join(pieces) + b"]")
 
     def key_row(self, key: Sequence[bytes]) -> bytes:
         """Encode a key as an array."""
-        return b"[" + self.key_pieces(key) + b"]"
+        return b"[" + self._key_pieces(key) + b"]"
 
-    def key_pieces(self, key: Sequence[bytes]) -> bytes:
-        """Encode a key as the inside of an array."""
+    def _key_pieces(self, key: Sequence[bytes]) -> bytes:
         return b",".join(self._encoders[index](value) for index, value in zip(self.key, key, strict=True))
 
     def _bounded(self, row: bytes) -> bytes:

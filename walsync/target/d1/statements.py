@@ -115,12 +115,11 @@ class TableSql:
             f"{self._forms[index].expression(index, _ROW)} AS c{index}" for index in (*self._key, *columns)
         )
         settings = ", ".join(f"{self.columns[index]} = s.c{index}" for index in columns)
-        old = ", ".join(self._exact(index, f"t.{self.columns[index]}") for index in columns)
-        new = ", ".join(self._exact(index, f"s.c{index}") for index in columns)
+        differs = self._differs(columns, [f"s.c{index}" for index in columns])
         on = self._on(f"s.c{index}" for index in self._key)
         return (
             f"UPDATE {self.table} AS t SET {settings} FROM (SELECT {values} FROM {_ROWS}) AS s"
-            f" WHERE {on} AND ({old}) IS NOT ({new})"
+            f" WHERE {on} AND ({differs})"
         )
 
     @cached_property
@@ -159,9 +158,9 @@ class TableSql:
 
     @property
     def _equal(self) -> str:
-        mine = ", ".join(self._exact(index, f"t.{name}") for index, name in enumerate(self.columns))
+        mine = ", ".join(f"t.{name}" for name in self.columns)
         values = ", ".join(f"{form.expression(index, '?1')} AS c{index}" for index, form in enumerate(self._forms))
-        theirs = ", ".join(self._exact(index, f"s.c{index}") for index in range(len(self.columns)))
+        theirs = ", ".join(f"s.c{index}" for index in range(len(self.columns)))
         return f"(SELECT {values}) AS s CROSS JOIN {self.table} AS t WHERE ({mine}) IS ({theirs})"
 
     def _insert(self, table: str, values: Iterable[str]) -> str:
@@ -176,13 +175,18 @@ class TableSql:
         if not self._others:
             return f" ON CONFLICT ({key}) DO NOTHING"
         settings = ", ".join(f"{self.columns[index]} = excluded.{self.columns[index]}" for index in self._others)
-        old = ", ".join(self._exact(index, f"t.{self.columns[index]}") for index in self._others)
-        new = ", ".join(self._exact(index, f"excluded.{self.columns[index]}") for index in self._others)
-        return f" ON CONFLICT ({key}) DO UPDATE SET {settings} WHERE ({old}) IS NOT ({new})"
+        differs = self._differs(self._others, [f"excluded.{self.columns[index]}" for index in self._others])
+        return f" ON CONFLICT ({key}) DO UPDATE SET {settings} WHERE {differs}"
 
-    def _exact(self, index: int, value: str) -> str:
-        # To SQLite 0.0 and -0.0 are equal; their texts are not, and hold every bit.
-        return f"quote({value})" if self._forms[index].column_type == "ANY" else value
+    def _differs(self, columns: Sequence[int], new: Sequence[str]) -> str:
+        """Compare the stored values with new ones; a double that becomes zero is always taken for a change.
+
+        To SQLite 0.0 and -0.0 are equal, and it has no function that tells them apart.
+        """
+        old = ", ".join(f"t.{self.columns[index]}" for index in columns)
+        doubles = [value for index, value in zip(columns, new, strict=True) if self._forms[index].column_type == "ANY"]
+        differs = f"({old}) IS NOT ({', '.join(new)})"
+        return f"{differs} OR 0.0 IN ({', '.join(doubles)})" if doubles else differs
 
     def _key_cast(self, part: int) -> str:
         form = self._forms[self._key[part]]

@@ -28,10 +28,10 @@ from walsync.target.d1.snapshot import Shadow, requests
 from walsync.target.slices import Limits, Reached, Slice, cut
 from walsync.transaction.change import Transaction
 
-_REQUEST: Final = Limits(changes=10_000, size_bytes=8 * 1024**2)
+REQUEST: Final = Limits(changes=10_000, size_bytes=8 * 1024**2)
 """Of one request: well inside D1's 30 s, and inside the memory of the Worker that will pass it on."""
 
-_REQUEST_IN_ORDER: Final = Limits(changes=250, size_bytes=8 * 1024**2)
+REQUEST_IN_ORDER: Final = Limits(changes=250, size_bytes=8 * 1024**2)
 """Where a change takes up to four statements: D1 runs 1000 in one request."""
 
 
@@ -46,7 +46,7 @@ class D1Target:
 
     def __init__(self, settings: D1Settings, slot: str, *, collapse: bool = True, encoder: Encoder = SHARED) -> None:
         self.name = settings.name
-        self.limits = _REQUEST
+        self.limits = REQUEST
         self._slot = slot
         self._collapse = collapse
         self._client = Client(settings.path, f"target {settings.name}")
@@ -197,7 +197,7 @@ class D1Target:
             for change in transaction.changes
             for relation in relations_of(change)
         )
-        return _REQUEST_IN_ORDER if in_order else self.limits
+        return REQUEST_IN_ORDER if in_order else self.limits
 
     async def _look(self, tables: Sequence[Table]) -> dict[int, TargetTable | None]:
         results = await self._client.batch([statement for table in tables for statement in look(table)])

@@ -41,13 +41,15 @@ class ValueForm:
     """How a column's values are sent, stored and read back.
 
     `column_type` is its type in a STRICT table. `encode` gives the piece of JSON, and raises TargetRefused for what D1
-    cannot take. `decode` turns what SQLite stores into Postgres text: a REAL as float, a BLOB as bytes.
+    cannot take. `decode` turns what SQLite stores into Postgres text: a REAL as float, a BLOB as bytes. Where `is_text`
+    the piece is the value's own text as a JSON string, so that a row of such values can be written at once.
     """
 
     column_type: str
     encode: Callable[[bytes | None], bytes]
     decode: Callable[[Any], bytes | None]
     _expression: Callable[[int, str], str]
+    is_text: bool
 
     def expression(self, index: int, row: str = "value") -> str:
         """Write the SQL for the value at `index` of the JSON array `row`."""
@@ -72,7 +74,7 @@ def value_form(column: str, type_: PgType) -> ValueForm:
     def decode(stored: object) -> bytes | None:
         return None if stored is None else to_text(stored).encode()
 
-    return ValueForm(storage.column_type, encode, decode, storage.expression)
+    return ValueForm(storage.column_type, encode, decode, storage.expression, storage is _TEXT)
 
 
 def _document(type_: PgType) -> _Storage:
