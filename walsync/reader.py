@@ -35,6 +35,11 @@ class Reader:
         finally:
             self._stream.close()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the reader waits for room."""
+        return not self._room.is_set()
+
     def hold(self) -> None:
         """Stop reading, because the backlog is full; the server is still answered."""
         self._room.clear()

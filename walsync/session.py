@@ -21,6 +21,8 @@ from walsync.transaction.change import Transaction
 from walsync.upstream import Prepared, Upstream
 
 _DRAIN_SECONDS: Final = 10.0
+_PROBE_SECONDS: Final = 2.0
+"""How long a shutdown of the source may have to wait for us; one query in that time costs nothing."""
 
 log: Logger = structlog.get_logger()
 
@@ -63,13 +65,29 @@ class Session:
         self.received_at = time.monotonic()
         self._moved()
         reading = asyncio.create_task(asyncio.to_thread(reader.run))
+        probing = asyncio.create_task(self._probe_while_held(reader))
         try:
-            await asyncio.shield(reading)
+            done, _ = await asyncio.wait([reading, probing], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
             self._reader = None
             self.is_reading = False
             reader.stop()
-            await asyncio.wait([reading])
+            probing.cancel()
+            await asyncio.wait([reading, probing])
+            _look_at(reading, probing)
+
+    async def _probe_while_held(self, reader: Reader) -> None:
+        """Raise SourceUnavailable when the source goes away while nothing is read from it.
+
+        Its walsender waits for us to read, and a server that shuts down waits for its walsender: it takes no other
+        sessions by then, which is how we notice, and leave.
+        """
+        while True:
+            await asyncio.sleep(_PROBE_SECONDS)
+            if reader.is_held:
+                await self._upstream.wal_end()
 
     async def drain(self, reading: asyncio.Task[None], delivering: dict[str, asyncio.Task[None]]) -> None:
         """Stop reading, let the targets finish what was read, confirm it, and end both kinds of task."""
@@ -116,3 +134,10 @@ class Session:
             self._reader.hold()
         else:
             self._reader.go_on()
+
+
+def _look_at(*tasks: asyncio.Task[None]) -> None:
+    """Look at outcomes that came too late to matter, so that asyncio does not report them."""
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()

@@ -8,6 +8,7 @@ from fix_walsync import Walsync, eventually, free_port
 from walsync.demo.engines import PostgresServer
 
 SECONDS = 30.0
+ROWS = 500
 CONFIG = """
 source: {{dsn: "{source}", slot: {slot}, tables: [public.t]}}
 targets: [{{name: replica, type: postgres, dsn: "{target}"}}]
@@ -48,6 +49,28 @@ def test_a_source_can_be_shut_down_while_a_target_is_away(
     _goes_on(source, target, walsync)
 
 
+def test_a_source_can_be_shut_down_while_the_backlog_is_full(
+    start_server: Callable[..., PostgresServer],
+    new_database: Callable[[Server], Database],
+    walsync_command: Callable[..., Walsync],
+) -> None:
+    server, target_server = start_server(), start_server(TARGET_VERSION)
+    source, target = new_database(server), new_database(target_server)
+    walsync = _replicate(source, target, walsync_command, "backlog: {max_bytes: 64kB}")
+
+    target_server.stop()
+    for number in range(2, 30):  # more than the backlog and the socket's buffers take
+        source.execute("INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(%s, %s) AS i", *_block(number))
+    server.restart()
+    target_server.start()
+
+    _goes_on(source, target, walsync)
+
+
+def _block(number: int) -> tuple[int, int]:
+    return number * ROWS, (number + 1) * ROWS - 1
+
+
 def test_a_source_with_a_short_timeout_is_not_taken_for_one_that_shuts_down(
     start_server: Callable[..., PostgresServer],
     new_database: Callable[[Server], Database],
@@ -57,7 +80,7 @@ def test_a_source_with_a_short_timeout_is_not_taken_for_one_that_shuts_down(
     source = new_database(start_server(wal_sender_timeout="100ms"))
     walsync = _replicate(source, target, walsync_command)
 
-    for number in range(10, 20):
+    for number in range(20, 30):
         source.execute("INSERT INTO t VALUES (%s)", number)
         source.execute("SELECT pg_sleep(0.3)")
 
@@ -65,11 +88,11 @@ def test_a_source_with_a_short_timeout_is_not_taken_for_one_that_shuts_down(
     assert "shutting down" not in walsync.output
 
 
-def _replicate(source: Database, target: Database, walsync_command: Callable[..., Walsync]) -> Walsync:
-    source.execute("CREATE TABLE t (id int PRIMARY KEY)")
+def _replicate(source: Database, target: Database, walsync_command: Callable[..., Walsync], more: str = "") -> Walsync:
+    source.execute("CREATE TABLE t (id int PRIMARY KEY, filler text)")
     source.execute("INSERT INTO t VALUES (1)")
     config = CONFIG.format(source=source.dsn, slot=source.name, target=target.dsn, port=free_port())
-    walsync = walsync_command(config)
+    walsync = walsync_command(config + more)
     walsync.start("run")
     eventually(lambda: "streaming" in walsync.output, SECONDS, "the target to stream")
     return walsync
@@ -78,14 +101,14 @@ def _replicate(source: Database, target: Database, walsync_command: Callable[...
 def _goes_on(source: Database, target: Database, walsync: Walsync) -> None:
     last = source.connect()
     with last.cursor() as cursor:
-        cursor.execute("INSERT INTO t VALUES (100)")
-        cursor.execute("SELECT * FROM t ORDER BY id")
+        cursor.execute("INSERT INTO t VALUES (10)")
+        cursor.execute("SELECT id FROM t ORDER BY id")
         rows = cursor.fetchall()
     check = target.connect()
 
     def arrived() -> bool:
         with check.cursor() as cursor:
-            cursor.execute("SELECT * FROM t ORDER BY id")
+            cursor.execute("SELECT id FROM t ORDER BY id")
             return cursor.fetchall() == rows
 
     eventually(arrived, SECONDS, "the rows to arrive")
