@@ -28,7 +28,6 @@ REASONS: Final[Mapping[str, str]] = {
     "WS2904": "the snapshot reads the tables as this role",
     "WS2905": "the snapshot refuses to read through a policy that could hide rows",
     "WS2906": "publication, registry and slot are made on the primary",
-    "WS2907": "run waits until that session ends",
     "WS4101": _OTHERS_GO_ON,
     "WS4203": "a value would have nowhere to go",
     "WS4204": "a value could be cut, rounded or refused there",

@@ -36,7 +36,7 @@ class HttpSettings(Settings):
     are always open, since probes cannot send it."""
 
     webhook_secret: Secret = Secret("")
-    """The key of the HMAC that signs ``POST /webhook``; empty: there is no webhook."""
+    """The key of the HMAC that will sign ``POST /webhook``; accepted already, and without effect so far."""
 
     @property
     def address(self) -> tuple[str, int] | None:

@@ -13,7 +13,6 @@ from walsync.postgres import Connection
 from walsync.source.session import source_error
 
 PLUGIN: Final = "pgoutput"
-_INVALIDATION_REASON_SINCE: Final = 170000
 
 
 @dataclass(frozen=True, slots=True)
