@@ -24,6 +24,11 @@ _SYNC: Final = "SURREAL_SYNC_DATA"
 2.3.10: one per commit, and none without it). An acknowledgement rests on that."""
 
 
+_END_SECONDS: Final = 2.0
+"""How long abandoned work may take to end by itself before it is rolled back: an engine that is still at work when
+the process ends panics at its exit."""
+
+
 class RequestFailed(Exception):
     """The engine did not execute a request at all; the text may quote values."""
 
@@ -68,10 +73,16 @@ class EmbeddedEngine:
         self._lock = None
 
     async def _call(self, request: bytes) -> object:
+        working = asyncio.ensure_future(self._database.execute(request))
         try:
-            answer = await self._database.execute(request)
+            answer = await asyncio.shield(working)
         except RuntimeError as error:
             raise RequestFailed(str(error)) from None
+        except asyncio.CancelledError:
+            working.add_done_callback(_take_exception)
+            await asyncio.wait({working}, timeout=_END_SECONDS)
+            working.cancel()
+            raise
         return cbor2.loads(answer)["result"]
 
 
@@ -152,6 +163,12 @@ def _take_lock(path: Path, about: str) -> int:
             hint=f"`fuser {name}` names it; two targets cannot share a directory either",
         ) from None
     return lock
+
+
+def _take_exception(working: "asyncio.Future[bytes]") -> None:
+    """Look at the outcome that nobody waits for, so that asyncio does not report it."""
+    if not working.cancelled():
+        working.exception()
 
 
 def _unlock(lock: int | None) -> None:
