@@ -344,9 +344,11 @@ async def test_a_file_that_is_no_database_and_a_folder_that_is_absent_are_told_a
     with pytest.raises(TargetRefused) as refused:
         await make(path=tmp_path / "text").read_checkpoint()
     assert refused.value.code == "WS4506"
-    with pytest.raises(TargetUnavailable) as unavailable:
-        await begin(make(path=tmp_path / "absent" / "file"))
-    assert unavailable.value.code == "WS4101"
+    absent = make(path=tmp_path / "absent" / "file")
+    for call in (absent.read_checkpoint, lambda: begin(absent)):
+        with pytest.raises(TargetUnavailable) as unavailable:
+            await call()
+        assert unavailable.value.code == "WS4101"
 
 
 async def test_another_process_that_writes_makes_the_target_wait_not_fail(make: Make, tmp_path: Path) -> None:

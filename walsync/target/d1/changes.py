@@ -9,7 +9,7 @@ from walsync.errors import TargetRefused
 from walsync.relation import Relation
 from walsync.row import UNCHANGED, Value, read_tuple
 from walsync.target import collapse as last_state
-from walsync.target.collapse import SEGMENT_CHANGES, TableRows, collapse, relations_of, require_whole, segments
+from walsync.target.collapse import TableRows, collapse, relations_of, require_whole, segments
 from walsync.target.d1.plan import Plans, TablePlan
 from walsync.target.d1.request import Statement
 from walsync.target.d1.statements import KEPT
@@ -23,11 +23,28 @@ _BYTES: Final = 1_000_000
 def statements_of(transactions: Iterable[Transaction], plans: Plans, *, in_order: bool) -> list[Statement]:
     """Write the changes of whole transactions or parts of them; `in_order` writes each change by itself."""
     statements: list[Statement] = []
-    for segment in segments(transactions, 1 if in_order else SEGMENT_CHANGES):
+    for segment in _segments(transactions, in_order=in_order):
         keyed, keyless = _split(segment, plans)
         statements += _write_collapsed(keyed, plans)
         statements += _write_in_order(keyless, plans)
     return statements
+
+
+def _segments(transactions: Iterable[Transaction], *, in_order: bool) -> Iterable[list[Change]]:
+    """Cut as `segments` does; where every table has one shape, as nearly always, there is nothing to cut."""
+    together = list(transactions)
+    if in_order:
+        return segments(together, 1)
+    changes = [change for transaction in together for change in transaction.changes]
+    shapes: dict[int, Relation] = {}
+    last: Relation | None = None
+    for change in changes:
+        if not isinstance(change, Truncate) and change.relation is last:
+            continue
+        for last in relations_of(change):
+            if shapes.setdefault(last.relid, last) != last:
+                return segments(together)
+    return [changes] if changes else []
 
 
 def chunks(rows: Iterable[bytes]) -> Iterator[str]:

@@ -5,6 +5,7 @@ itself; whether somebody else wrote meanwhile is for the fence in the request to
 """
 
 import asyncio
+import os
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -37,8 +38,19 @@ class Client:
         return self._engine is not None and self._engine.waits_for_lock
 
     def exists(self) -> bool:
-        """Tell whether there is a file at all."""
-        return self.path.exists()
+        """Tell whether there is a file; TargetUnavailable where it could not be made, or not be written."""
+        folder, exists = self.path.parent, self.path.exists()
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise TargetUnavailable(
+                "WS4101",
+                f"{self._about}: the folder {folder} is not there, or walsync may not write to it",
+                hint=f"make the folder and let walsync write there: mkdir -p {folder}",
+            )
+        if exists and not os.access(self.path, os.R_OK | os.W_OK):
+            raise TargetUnavailable(
+                "WS4104", f"{self._about}: walsync may not write to {self.path}", hint=f"chmod u+rw {self.path}"
+            )
+        return exists
 
     async def batch(self, request: Request, *, create: bool = False) -> list[Result]:
         """Run a request; `create` makes the file where it is absent.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from orjson import Fragment, dumps
 
@@ -15,8 +16,10 @@ from walsync.source.table import Table
 from walsync.target.d1.statements import TableSql
 from walsync.target.d1.values import NULL, VALUE_BYTES, ValueForm, value_form
 
-_BRACKETS = len("[]")
+_BRACKETS: Final = len("[]")
 """Around the one row of a parameter."""
+
+_ZERO: Final = b"0"[0]
 
 
 @dataclass(frozen=True)
@@ -50,17 +53,19 @@ class TablePlan:
 
     @cached_property
     def _not_text(self) -> tuple[tuple[int, Callable[[bytes | None], bytes]], ...]:
-        return tuple((index, form.encode) for index, form in enumerate(self.forms) if not form.is_text)
+        return tuple(
+            (index, _integers(form.encode) if form.column_type == "INTEGER" else form.encode)
+            for index, form in enumerate(self.forms)
+            if not form.is_text
+        )
 
     def row(self, values: Sequence[Value]) -> bytes:
         """Encode a row as an array; what was left out is null.
 
-        Text, which most columns are, takes one call for all of them: half the time of a call for each.
+        Text, which most columns are, takes one call for all of them: a third of the time of a call for each.
         """
         try:
-            pieces: list[str | Fragment | None] = [
-                value.decode() if isinstance(value, bytes) else None for value in values
-            ]
+            pieces = _texts(values)
         except UnicodeDecodeError:
             return self._row_by_column(values)
         for index, encode in self._not_text:
@@ -96,6 +101,26 @@ class TablePlan:
                 hint="leave large columns out with `columns`, or keep large values elsewhere",
             )
         return row
+
+
+def _texts(values: Sequence[Value]) -> list[str | Fragment | None]:
+    try:
+        # Postgres' text has no NUL. The types are right: what is no bytes raises TypeError here.
+        texts: list[str | Fragment | None] = [*b"\0".join(values).decode().split("\0")]  # type: ignore[arg-type]
+    except TypeError:
+        texts = []
+    if len(texts) == len(values):
+        return texts
+    return [value.decode() if isinstance(value, bytes) else None for value in values]
+
+
+def _integers(encode: Callable[[bytes | None], bytes]) -> Callable[[bytes | None], bytes]:
+    """Pass the everyday integer as it is: digits, the first of which is no zero."""
+
+    def encode_quickly(value: bytes | None) -> bytes:
+        return value if value is not None and value.isdigit() and value[0] != _ZERO else encode(value)
+
+    return encode_quickly
 
 
 def table_name(table: Table) -> str:

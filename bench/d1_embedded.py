@@ -1,0 +1,225 @@
+"""How much of SQLite's speed is left when walsync writes to a D1 file, and how long the event loop stands still.
+
+    python bench/d1_embedded.py [--rows 100000] [--record]
+
+Both sides write the same rows, by inserts and then by updates, to files of the same kind in the same run, in turns.
+The bare loop executes the very statements that walsync makes, made before the clock started, each request a
+transaction; walsync takes batches of raw changes as they come from the stream. `--record` appends to bench/RESULTS.md.
+"""
+
+import argparse
+import asyncio
+import gc
+import os
+import platform
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from walsync.lsn import LSN
+from walsync.relation import Column, Relation, ReplicaIdentity
+from walsync.row import write_tuple
+from walsync.source.pgtype import PgType
+from walsync.source.table import Table, TableColumn
+from walsync.target.base import Batch, Writer
+from walsync.target.d1.changes import statements_of
+from walsync.target.d1.checkpoint import CheckpointStore
+from walsync.target.d1.client import Client
+from walsync.target.d1.plan import Plans, table_plan
+from walsync.target.d1.request import Request
+from walsync.target.d1.schema import create_table
+from walsync.target.d1.settings import D1Settings
+from walsync.target.d1.statements import CREATE_OWN
+from walsync.target.d1.target import REQUEST, D1Target
+from walsync.target.slices import Reached, cut
+from walsync.transaction.change import Change, Insert, Transaction, Update
+
+ROUNDS = 5
+BATCH_CHANGES = 20_000
+TRANSACTION_CHANGES = 10
+PERIOD_SECONDS = 0.001
+WANTED_RATIO = 0.6
+WANTED_BLOCKED_SECONDS = 0.05
+RESULTS = Path(__file__).with_name("RESULTS.md")
+WRITER = Writer("bench", "1", 1, 1)
+
+# Nine columns, about 173 bytes.
+TYPES = {
+    "id": ("bigint", 20),
+    "name": ("text", 25),
+    "email": ("text", 25),
+    "age": ("integer", 23),
+    "balance": ("numeric", 1700),
+    "active": ("boolean", 16),
+    "created": ("timestamp with time zone", 1184),
+    "owner": ("uuid", 2950),
+    "note": ("text", 25),
+}
+TABLE = Table(
+    16384,
+    "public",
+    "people",
+    ReplicaIdentity.DEFAULT,
+    tuple(
+        TableColumn(name, position, oid, -1, kind, kind, "b", (), name == "id", None, "", PgType(oid, kind))
+        for position, (name, (kind, oid)) in enumerate(TYPES.items(), 1)
+    ),
+    tuple(TYPES),
+    ("id",),
+    ("id",),
+    renamed=("people",),
+)
+RELATION = Relation(
+    TABLE.relid,
+    TABLE.schema,
+    TABLE.name,
+    TABLE.replica_identity,
+    tuple(Column(column.name, column.type_oid, -1, column.name == "id") for column in TABLE.columns),
+)
+
+
+def row(number: int, note: str) -> bytes:
+    """Make a raw tuple."""
+    owner = str(UUID(int=number * 7919))
+    moment = f"2026-11-{number % 28 + 1:02} 12:{number % 60:02}:00.{number % 1000:03}+00"
+    texts = (str(number), f"name of {number}", f"{number}@example.com", str(number % 90), f"{number}.50", "t", moment)
+    return write_tuple([text.encode() for text in (*texts, owner, note)])
+
+
+def changes(rows: int) -> Iterator[Change]:
+    """Insert rows, then change each."""
+    for number in range(rows):
+        yield Insert(RELATION, row(number, "a note that nobody reads, long enough to weigh"), number)
+    for number in range(rows):
+        yield Update(RELATION, None, row(number, "another note, of which the same can be said, or so"), rows + number)
+
+
+def batches(rows: int) -> list[Batch]:
+    """Gather the changes as the backlog would."""
+    everything = list(changes(rows))
+    transactions = [
+        Transaction(700, LSN(first * 16 + 8), LSN(first * 16 + 16), 0, tuple(everything[first : first + size]), 2000)
+        for size in (TRANSACTION_CHANGES,)
+        for first in range(0, len(everything), size)
+    ]
+    made, position = [], LSN(0)
+    for first in range(0, len(transactions), BATCH_CHANGES // TRANSACTION_CHANGES):
+        taken = transactions[first : first + BATCH_CHANGES // TRANSACTION_CHANGES]
+        made.append(Batch(position, taken[-1].end_lsn, taken))
+        position = taken[-1].end_lsn
+    return made
+
+
+def requests(prepared: list[Batch], path: Path) -> list[Request]:
+    """Make the requests of the bare loop."""
+    store, plans = CheckpointStore(Client(path, "bench"), "bench", "bench"), Plans([TABLE])
+    made: list[Request] = []
+    for batch in prepared:
+        for one in cut(batch.transactions, batch.position, Reached(batch.previous), REQUEST):
+            head = store.advance(WRITER, one.before, one.after)
+            made.append([*head, *statements_of(one.transactions, plans, in_order=False)])
+    return made
+
+
+@dataclass
+class Watch:
+    """The longest time for which the event loop did not come round."""
+
+    longest: float = 0.0
+
+    async def run(self) -> None:
+        """Look, until cancelled."""
+        while True:
+            due = time.perf_counter() + PERIOD_SECONDS
+            await asyncio.sleep(PERIOD_SECONDS)
+            self.longest = max(self.longest, time.perf_counter() - due)
+
+
+def bare(path: Path, made: list[Request]) -> float:
+    """Execute requests; return the seconds."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for sql in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"):
+            connection.execute(sql).fetchall()
+        for statement in (*CREATE_OWN, create_table(table_plan(TABLE))):
+            connection.execute(statement.sql)
+        connection.execute(
+            "INSERT INTO _walsync_checkpoint (slot, target, target_id, system_identifier, timeline, epoch, lsn, at)"
+            " VALUES ('bench', 'bench', '', '1', 1, 1, '0/0', '')"
+        )
+        started = time.perf_counter()
+        for request in made:
+            connection.execute("BEGIN")
+            for sql, parameters in request:
+                connection.execute(sql, parameters)
+            connection.execute("COMMIT")
+        return time.perf_counter() - started
+
+
+async def ours(path: Path, prepared: list[Batch], watch: Watch) -> float:
+    """Write batches; return the seconds."""
+    target = D1Target(D1Settings(name="bench", type="d1", url=f"sqlite://{path}"), "bench")
+    await target.register(UUID(int=1), WRITER, LSN(0))
+    await target.prepare([TABLE])
+    watching = asyncio.create_task(watch.run())
+    started = time.perf_counter()
+    for batch in prepared:
+        await target.write(batch)
+    elapsed = time.perf_counter() - started
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+    await target.close()
+    return elapsed
+
+
+def measure(rows: int) -> tuple[float, float, float]:
+    """Return changes per second of the bare loop and of walsync, and the longest time the loop was blocked."""
+    prepared, watch = batches(rows), Watch()
+    seconds: dict[str, list[float]] = {"bare": [], "ours": []}
+    with tempfile.TemporaryDirectory(prefix="walsync-bench-") as folder:
+        made = requests(prepared, Path(folder))
+        gc.freeze()  # what both sides wait with is not to be looked through in the middle
+        for number in range(ROUNDS):
+            seconds["bare"].append(bare(Path(folder) / f"bare{number}", made))
+            seconds["ours"].append(asyncio.run(ours(Path(folder) / f"ours{number}", prepared, watch)))
+    total = 2 * rows
+    return total / statistics.median(seconds["bare"]), total / statistics.median(seconds["ours"]), watch.longest
+
+
+def main() -> int:
+    """Measure, print, record; 0 if the speed wanted is there."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--record", action="store_true", help="append the result to bench/RESULTS.md")
+    arguments = parser.parse_args()
+    bare_rate, our_rate, blocked = measure(arguments.rows)
+    ratio = our_rate / bare_rate
+    line = (
+        f"bare {bare_rate:,.0f} changes/s, walsync {our_rate:,.0f} changes/s, ratio **{ratio:.2f}**;"
+        f" event loop blocked for {blocked * 1000:.0f} ms at most"
+    )
+    print(line)
+    if arguments.record:
+        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        command = " ".join(["python", "bench/d1_embedded.py", *sys.argv[1:]])
+        where = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+        with RESULTS.open("a", encoding="utf-8") as results:
+            results.write(
+                f"\n## D1 embedded, {datetime.now(UTC):%Y-%m-%d}, {commit.stdout.strip()}\n"
+                f"{where}, load {os.getloadavg()[0]:.1f}; `{command}`; SQLite {sqlite3.sqlite_version},"
+                f" synchronous=FULL on both sides.\n\n{line}\n"
+            )
+    return 0 if ratio >= WANTED_RATIO and blocked <= WANTED_BLOCKED_SECONDS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
