@@ -242,7 +242,10 @@ def main() -> None:
         return
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     command = " ".join(["python", "bench/surrealdb_embedded.py", *sys.argv[1:]])
-    where = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    where = (
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()},"
+        f" load {os.getloadavg()[0]:.1f}, nice {os.nice(0)}"
+    )
     with RESULTS.open("a", encoding="utf-8") as results:
         results.write(
             f"\n## SurrealDB embedded, {datetime.now(UTC):%Y-%m-%d}, {commit.stdout.strip()}\n"

@@ -29,6 +29,16 @@ _END_SECONDS: Final = 2.0
 the process ends panics at its exit."""
 
 
+_ARRAY: Final = 4 << 5
+_MAP: Final = 5 << 5
+_LENGTH_IN_FOUR_BYTES: Final = 26
+"""CBOR's major types, and one of the forms in which their length may follow (RFC 8949, section 3)."""
+
+# A map of three, whose last value is an array of two: the statements and their parameters. One request is under way at
+# a time, so that its id tells nothing.
+_QUERY: Final = b"\xa3" + b"".join(map(cbor2.dumps, ("id", "1", "method", "query", "params"))) + b"\x82"
+
+
 class RequestFailed(Exception):
     """The engine did not execute a request at all; the text may quote values."""
 
@@ -63,7 +73,7 @@ class EmbeddedEngine:
 
     async def use(self, namespace: str, database: str) -> None:
         """Choose the namespace and database of all requests that follow."""
-        await self._call(_encode("use", namespace, database))
+        await self._call(cbor2.dumps({"id": "1", "method": "use", "params": [namespace, database]}))
 
     async def close(self) -> None:
         """Let go of the directory, then of its lock."""
@@ -87,8 +97,19 @@ class EmbeddedEngine:
 
 
 def encode(sql: str, variables: Mapping[str, object]) -> bytes:
-    """Make a request of statements and their parameters."""
-    return _encode("query", sql, variables)
+    """Make a request of statements and their parameters.
+
+    Lists are written item by item: cbor2 holds the GIL until it returns, and the event loop waits for it.
+    """
+    parts = [_QUERY, cbor2.dumps(sql), _head(_MAP, len(variables))]
+    for name, value in variables.items():
+        parts.append(cbor2.dumps(name))
+        if isinstance(value, list):
+            parts.append(_head(_ARRAY, len(value)))
+            parts += map(cbor2.dumps, value)
+        else:
+            parts.append(cbor2.dumps(value))
+    return b"".join(parts)
 
 
 async def open_embedded(settings: SurrealDBSettings, create: bool) -> EmbeddedEngine | None:  # noqa: FBT001 - OpenEngine
@@ -108,9 +129,8 @@ async def open_embedded(settings: SurrealDBSettings, create: bool) -> EmbeddedEn
         raise
 
 
-def _encode(method: str, *params: object) -> bytes:
-    # One request at a time: its id tells nothing.
-    return cbor2.dumps({"id": "1", "method": method, "params": params})
+def _head(kind: int, length: int) -> bytes:
+    return bytes([kind | _LENGTH_IN_FOUR_BYTES]) + length.to_bytes(4, "big")
 
 
 async def _connect(make: Callable[[str], Any], settings: SurrealDBSettings, lock: int | None) -> EmbeddedEngine:
