@@ -3,21 +3,17 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Final, assert_never
+from typing import assert_never
 
 from walsync.errors import TargetRefused
 from walsync.relation import Relation
 from walsync.row import UNCHANGED, Value, read_tuple
 from walsync.target import collapse as last_state
-from walsync.target.collapse import TableRows, collapse, relations_of, require_whole, segments
-from walsync.target.d1.plan import Plans, TablePlan
+from walsync.target.collapse import Key, TableRows, collapse, relations_of, require_whole, segments
+from walsync.target.d1.plan import Plans, Row, TablePlan
 from walsync.target.d1.request import Statement
 from walsync.target.d1.statements import KEPT
 from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
-
-_ROWS: Final = 2_000
-_BYTES: Final = 1_000_000
-"""Of one statement. Measured on workerd: a statement of 500 to 2000 rows is the fastest, beyond 1 MB it gets slower."""
 
 
 def statements_of(transactions: Iterable[Transaction], plans: Plans, *, in_order: bool) -> list[Statement]:
@@ -47,24 +43,6 @@ def _segments(transactions: Iterable[Transaction], *, in_order: bool) -> Iterabl
     return [changes] if changes else []
 
 
-def chunks(rows: Iterable[bytes]) -> Iterator[str]:
-    """Gather rows into parameters; a row that is larger than one comes alone."""
-    chunk: list[bytes] = []
-    size = 0
-    for row in rows:
-        if chunk and (len(chunk) >= _ROWS or size + len(row) >= _BYTES):
-            yield _array(chunk)
-            chunk, size = [], 0
-        chunk.append(row)
-        size += len(row) + 1
-    if chunk:
-        yield _array(chunk)
-
-
-def _array(rows: Iterable[bytes]) -> str:
-    return (b"[" + b",".join(rows) + b"]").decode()
-
-
 def _split(segment: Sequence[Change], plans: Plans) -> tuple[list[Change], list[Change]]:
     """Divide by kind of table: two tables do not see each other's rows."""
     without_key = plans.without_key
@@ -85,8 +63,8 @@ def _split(segment: Sequence[Change], plans: Plans) -> tuple[list[Change], list[
 class _Group:
     """Rows that leave out the same columns."""
 
-    patches: list[bytes] = field(default_factory=list)
-    moved: list[bytes] = field(default_factory=list)
+    patches: list[Row] = field(default_factory=list)
+    moved: list[Row] = field(default_factory=list)
 
 
 def _write_collapsed(changes: Iterable[Change], plans: Plans) -> Iterator[Statement]:
@@ -98,16 +76,16 @@ def _write_collapsed(changes: Iterable[Change], plans: Plans) -> Iterator[Statem
 
 
 def _write_table(table: TableRows, plan: TablePlan) -> Iterator[Statement]:
-    puts: list[bytes] = []
-    deletes: list[bytes] = []
+    puts: list[Sequence[Value]] = []
+    deletes: list[Key] = []
     groups: dict[tuple[int, ...], _Group] = {}
     numbers = count()
     for key, state in table.rows.items():
         match state:
             case last_state.Put(values):
-                puts.append(plan.row(values))
+                puts.append(values)
             case last_state.Delete():
-                deletes.append(plan.key_row(key))
+                deletes.append(key)
             case last_state.Patch(values, base):
                 group = groups.setdefault(_left_out(values), _Group())
                 if base == key:
@@ -115,16 +93,16 @@ def _write_table(table: TableRows, plan: TablePlan) -> Iterator[Statement]:
                 else:
                     group.moved.append(plan.moved_row(next(numbers), base, values))
     sql = plan.sql
-    moved = [(left_out, rows) for left_out, group in groups.items() for rows in chunks(group.moved)]
+    moved = [(left_out, rows) for left_out, group in groups.items() for rows in plan.parameters(group.moved)]
     # What moves is read before anything is deleted.
     for left_out, rows in moved:
         yield Statement(sql.require_base, (rows,))
         yield from (Statement(sql.keep(index), (rows,)) for index in left_out)
-    yield from (Statement(sql.delete, (rows,)) for rows in chunks(deletes))
+    yield from (Statement(sql.delete, (rows,)) for rows in plan.parameters(map(plan.key_row, deletes)))
     for left_out, group in groups.items():
-        for rows in chunks(group.patches):
+        for rows in plan.parameters(group.patches):
             yield from _patch(plan, left_out, rows)
-    yield from (Statement(sql.put, (rows,)) for rows in chunks(puts))
+    yield from (Statement(sql.put, (rows,)) for rows in plan.parameters(map(plan.row, puts)))
     yield from (Statement(sql.put_kept(left_out), (rows,)) for left_out, rows in moved)
     if moved:
         yield Statement(f"DELETE FROM {KEPT}")
@@ -143,11 +121,12 @@ def _left_out(values: Sequence[Value]) -> tuple[int, ...]:
 
 def _write_in_order(changes: Iterable[Change], plans: Plans) -> Iterator[Statement]:
     """Append, and delete exactly one equal row, in order; an update is both. Inserts in a row go together."""
-    appended: dict[Relation, list[bytes]] = {}
+    appended: dict[Relation, list[Row]] = {}
 
     def flush(relation: Relation) -> Iterator[Statement]:
         plan = plans.of(relation)
-        yield from (Statement(plan.sql.append(plan.table), (rows,)) for rows in chunks(appended.pop(relation, [])))
+        for rows in plan.parameters(appended.pop(relation, [])):
+            yield Statement(plan.sql.append(plan.table), (rows,))
 
     for change in changes:
         match change:
@@ -176,7 +155,7 @@ def _write_in_order(changes: Iterable[Change], plans: Plans) -> Iterator[Stateme
 def _remove_one(plan: TablePlan, relation: Relation, old: bytes | None) -> Iterator[Statement]:
     if old is None:
         raise _not_full(relation)
-    row = plan.row(_full(relation, read_tuple(old))).decode()
+    row = plan.one(plan.row(_full(relation, read_tuple(old))))
     yield Statement(plan.sql.require_equal, (row,))
     yield Statement(plan.sql.delete_equal, (row,))
 

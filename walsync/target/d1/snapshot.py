@@ -11,8 +11,7 @@ from typing import Final
 from walsync.errors import TargetRefused
 from walsync.identifier import quote
 from walsync.row import read_copy_line
-from walsync.target.d1.changes import chunks as parameters
-from walsync.target.d1.plan import TablePlan
+from walsync.target.d1.plan import Row, TablePlan
 from walsync.target.d1.request import Statement
 from walsync.target.d1.schema import TargetTable, create_table
 
@@ -38,7 +37,7 @@ class Shadow:
         """Encode whole lines of COPY text; returns the number of rows."""
         rows = [self._row(line) for line in text.split(b"\n")[:-1]]
         sql = self._plan.sql.append(self._name)
-        return len(rows), [Statement(sql, (rows_of_one,)) for rows_of_one in parameters(rows)]
+        return len(rows), [Statement(sql, (rows_of_one,)) for rows_of_one in self._plan.parameters(rows)]
 
     def take_place(self, present: TargetTable | None) -> list[Statement]:
         """Put it in the table's place: by its name, which costs nothing, or row by row if that would lose something.
@@ -56,7 +55,7 @@ class Shadow:
             Statement(f"DROP TABLE {shadow}"),
         ]
 
-    def _row(self, line: bytes) -> bytes:
+    def _row(self, line: bytes) -> Row:
         values = read_copy_line(line)
         if len(values) != len(self._plan.columns):
             raise TargetRefused(

@@ -35,6 +35,10 @@ REQUEST_IN_ORDER: Final = Limits(changes=250, size_bytes=8 * 1024**2)
 """Where a change takes up to four statements: D1 runs 1000 in one request."""
 
 
+_TOGETHER: Final = 2_500
+"""Changes of small transactions in one request: while it is written the next one is encoded, so not too few of them."""
+
+
 class D1Target:
     """A D1 database in a file.
 
@@ -141,7 +145,11 @@ class D1Target:
                 encoding.cancel()
 
     def _cut(self, batch: Batch, reached: Reached) -> Iterator[Slice]:
-        return cut(batch.transactions, batch.position, reached, self._limits(batch))
+        limits = self._limits(batch)
+        for transactions, position in _gather(batch):
+            for one in cut(transactions, position, reached, limits):
+                yield one
+                reached = one.after
 
     async def forget(self) -> None:
         """Remove this target's checkpoint and table states; the rows stay."""
@@ -223,3 +231,16 @@ class D1Target:
         except (TargetUnavailable, Fenced, asyncio.CancelledError):
             self._writer = None
             raise
+
+
+def _gather(batch: Batch) -> Iterator[tuple[list[Transaction], LSN]]:
+    """Divide a batch into whole transactions, each part with the position that it reaches."""
+    gathered: list[Transaction] = []
+    size = 0
+    for transaction in batch.transactions:
+        if gathered and size + len(transaction.changes) > _TOGETHER:
+            yield gathered, gathered[-1].end_lsn
+            gathered, size = [], 0
+        gathered.append(transaction)
+        size += len(transaction.changes)
+    yield gathered, batch.position
