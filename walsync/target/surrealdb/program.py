@@ -6,7 +6,9 @@ A step is what a segment of changes comes to; between two of them the shape of a
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+from cbor2 import CBORTag
 
 from walsync.errors import TargetRefused
 from walsync.relation import Relation
@@ -62,7 +64,7 @@ class Subject(NamedTuple):
 class Part:
     """Rows that one loop of the program writes, and what each of them is."""
 
-    rows: list[object] = field(default_factory=list)
+    rows: list[Any] = field(default_factory=list)
     subjects: list[Subject] = field(default_factory=list)
 
     def add(self, row: dict[str, object], subject: Subject) -> None:
@@ -72,28 +74,71 @@ class Part:
 
 
 @dataclass(slots=True)
+class Held:
+    """Records of a table without a key that a step deletes: of equal ones, those from the first to the last."""
+
+    number: int
+    records: CBORTag
+    first: int
+    last: int
+
+    def write(self) -> dict[str, object]:
+        """Write it for the program."""
+        return {"number": self.number, "records": self.records, "first": self.first, "last": self.last}
+
+
+@dataclass(slots=True)
 class Step:
-    """What one segment of changes comes to; the parts in the order of the program."""
+    """What one segment of changes comes to; the parts in the order of the program.
+
+    `truncated` tables are emptied by a scan, so nothing was written before; of `emptied` ones the request knows the
+    records. `lines` are new rows of tables without a key, by number.
+    """
 
     truncated: list[object] = field(default_factory=list)
+    emptied: list[object] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
     deleted: list[object] = field(default_factory=list)
     moves: Part = field(default_factory=Part)
     puts: Part = field(default_factory=Part)
-    lines: Part = field(default_factory=Part)
+    lines: dict[int, dict[str, object]] = field(default_factory=dict)
 
     @property
     def subjects(self) -> list[Subject]:
         """All rows of the step."""
-        return self.moves.subjects + self.puts.subjects + self.lines.subjects
+        return self.moves.subjects + self.puts.subjects
 
     def write(self, most_rows: int | None = None) -> dict[str, list[object]]:
         """Write the step for the program, with no more than so many of its rows."""
         left = len(self.subjects) if most_rows is None else most_rows
-        written = {"truncated": self.truncated, "deleted": self.deleted}
-        for name, part in (("moves", self.moves), ("rows", self.puts), ("lines", self.lines)):
+        written: dict[str, list[object]] = {
+            "truncated": self.truncated,
+            "emptied": self.emptied,
+            "held": [held.write() for held in self.held],
+            "deleted": self.deleted,
+        }
+        for name, part in (("moves", self.moves), ("rows", self.puts)):
             written[name] = part.rows[: max(0, left)]
             left -= len(part.rows)
         return {name: part for name, part in written.items() if part}
+
+    def records_of(self, table: str) -> list[object]:
+        """Name the records of a table that the step writes."""
+        rows = [row["row"] if part is self.moves else row for part in (self.moves, self.puts) for row in part.rows]
+        return [row["id"] for row in rows if row["id"].value[0] == table]
+
+
+@dataclass(slots=True)
+class EqualRows:
+    """Rows of a table without a key that are equal: those that the request finds, and those that it has written.
+
+    Of the ones that it finds, `deleted` are gone, and the last of those by `held`; none is there after a TRUNCATE.
+    """
+
+    is_truncated: bool
+    deleted: int = 0
+    held: tuple[Step, Held] | None = None
+    written: list[tuple[Step, int]] = field(default_factory=list)
 
 
 class Program:
@@ -103,6 +148,8 @@ class Program:
         self._layouts = layouts
         self._steps: list[Step] = []
         self._may_be_missing: list[Subject] = []
+        self._equal_rows: dict[int, dict[tuple[Value, ...], EqualRows]] = {}
+        self._truncated: set[int] = set()
 
     @property
     def subjects(self) -> list[Subject]:
@@ -135,6 +182,8 @@ class Program:
             if isinstance(change, Truncate):
                 for relation in change.relations:
                     without_key.pop(relation.relid, None)
+                    self._equal_rows.pop(relation.relid, None)
+                    self._truncated.add(relation.relid)
                 keyed.append(change)
             elif self._layouts.of(change.relation).key:
                 keyed.append(change)
@@ -144,10 +193,13 @@ class Program:
         self._add_collapsed(step, collapse(keyed, lambda relation: self._layouts.of(relation).key))
         for change in chain.from_iterable(without_key.values()):
             self._add_line(step, change)
+        for number, row in step.lines.items():
+            step.puts.add(row, self._may_be_missing[number])
         self._steps.append(step)
 
     def _add_collapsed(self, step: Step, collapsed: Collapsed) -> None:
-        step.truncated = [table_parameter(self._layouts.of(relation).table) for relation in collapsed.truncated]
+        for relation in collapsed.truncated:
+            self._truncate(step, self._layouts.of(relation).table)
         for table in collapsed.tables.values():
             layout = self._layouts.of(table.relation)
             for key, state in table.rows.items():
@@ -163,21 +215,51 @@ class Program:
                         base = layout.record(state.base)
                         step.moves.add({"number": self._number(subject), "base": base, "row": row}, subject)
 
+    def _truncate(self, step: Step, table: str) -> None:
+        if not self._steps:
+            step.truncated.append(table_parameter(table))
+            return
+        step.emptied.append(table_parameter(table))
+        for before in self._steps:
+            step.deleted += before.records_of(table)
+
     def _add_line(self, step: Step, change: RowChange) -> None:
         """Add a change of a table without a key: one of the rows equal to the old one goes, a new one comes."""
         layout = self._layouts.of(change.relation)
         subject = Subject(change.relation, layout)
-        line: dict[str, object] = {"number": self._number(subject)}
         old = _old_row(change)
         if old is not None:
-            line["removed"] = layout.equal_records(old)
+            self._delete_one(step, subject, old)
         if not isinstance(change, of_source.Delete):
             values = read_tuple(change.new)
             if old is not None:
                 values = [under if value is UNCHANGED else value for value, under in zip(values, old, strict=True)]
             require_whole(change.relation, values)
-            line["row"] = layout.content(values, layout.name_record(values))
-        step.lines.add(line, subject)
+            number = self._number(subject)
+            step.lines[number] = layout.content(values, layout.name_record(values))
+            self._equal(subject, values).written.append((step, number))
+
+    def _delete_one(self, step: Step, subject: Subject, old: Sequence[Value]) -> None:
+        """Delete one of some equal rows: the one that the request has written last, else one of those it finds."""
+        equal = self._equal(subject, old)
+        if equal.written:
+            writer, number = equal.written.pop()
+            row = writer.lines.pop(number)
+            if writer is not step:
+                step.deleted.append(row["id"])
+            return
+        if equal.is_truncated:
+            raise subject.missing()
+        if equal.held is None or equal.held[0] is not step:
+            records = subject.layout.equal_records(old)
+            equal.held = step, Held(self._number(subject), records, equal.deleted, equal.deleted)
+            step.held.append(equal.held[1])
+        equal.deleted += 1
+        equal.held[1].last = equal.deleted
+
+    def _equal(self, subject: Subject, values: Sequence[Value]) -> EqualRows:
+        relid = subject.relation.relid
+        return self._equal_rows.setdefault(relid, {}).setdefault(tuple(values), EqualRows(relid in self._truncated))
 
     def _number(self, subject: Subject) -> int:
         self._may_be_missing.append(subject)

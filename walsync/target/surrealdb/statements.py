@@ -40,6 +40,21 @@ IF $moved = [] {{ THROW '{OURS}{DENIED}' }};
 """
 """A role that may not write gets no error: an empty answer is the only sign of it."""
 
+# Once a transaction has deleted a record, every scan that passes it loses the next one (2.3.10, both stores): of five
+# records one is left by DELETE t:1; DELETE t. What has to be looked for is therefore looked for before anything is
+# written; the program names by itself what the request has written since.
+_LOOKS: Final[Mapping[str, str]] = {
+    "emptied": "LET $ended = (SELECT VALUE id FROM $emptied);",
+    "held": f"""
+LET $equal = (SELECT number, last - first AS wanted,
+    array::slice((SELECT VALUE id FROM $parent.records LIMIT $parent.last), first) AS found FROM $held);
+LET $missing = (SELECT VALUE number FROM $equal WHERE array::len(found) < wanted);
+IF $missing != [] {{ THROW '{OURS}{MISSING} ' + <string> $missing[0] }};
+LET $gone = array::flatten($equal.found);
+""",
+}
+"""What the parts of a step need to be looked for: all records of a table, and some of a table without a key."""
+
 # Rows that are filled from others are read before anything is written. object::entries keeps names as they are, which
 # PATCH does not (it takes a dot for a step into an object), and replaces whole values, which MERGE does not.
 _PARTS: Final[Mapping[str, str]] = {
@@ -50,32 +65,25 @@ LET $filled = (SELECT VALUE
     object::from_entries(array::concat(object::entries(base.*), object::entries(row))) FROM $moves);
 """,
     "truncated": "FOR $table IN $truncated { DELETE $table RETURN NONE };",
+    "emptied": "DELETE $ended RETURN NONE;",
+    "held": "DELETE $gone RETURN NONE;",
     "deleted": "DELETE $deleted RETURN NONE;",
     "filled": "FOR $row IN $filled { UPSERT $row.id CONTENT $row RETURN NONE };",
     "rows": "FOR $row IN $rows { UPSERT $row.id CONTENT $row RETURN NONE };",
-    "lines": f"""
-FOR $line IN $lines {{
-    IF $line.removed != NONE {{
-        LET $found = (SELECT VALUE id FROM $line.removed LIMIT 1);
-        IF $found = [] {{ THROW '{OURS}{MISSING} ' + <string> $line.number }};
-        DELETE $found RETURN NONE
-    }};
-    IF $line.row != NONE {{ CREATE $line.row.id CONTENT $line.row RETURN NONE }}
-}};
-""",
 }
 """The parts of a step, in order; each is there only if it has something to do, and reads a parameter of its own: the
 engine copies a parameter as a whole whenever one of its fields is asked for."""
 
-_PARAMETER: Final = re.compile(r"\$(moves|truncated|deleted|filled|rows|lines)\b")
+_PARAMETER: Final = re.compile(r"\$(moves|truncated|emptied|ended|held|equal|gone|deleted|filled|rows)\b")
 
 
 def apply(steps: Sequence[Collection[str]]) -> str:
     """Write the steps whose parts are named; the parameter of the second step's rows is ``$rows1``."""
     texts = (
         _PARAMETER.sub(rf"$\g<1>{number}", text)
+        for texts in (_LOOKS, _PARTS)
         for number, parts in enumerate(steps)
-        for part, text in _PARTS.items()
+        for part, text in texts.items()
         if part in parts
     )
     return "\n".join(texts)
