@@ -41,16 +41,18 @@ _COPY_CHARACTERS: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b
 def read_tuple(raw: bytes) -> list[Value]:
     """Split a checked raw tuple into one value per column."""
     values: list[Value] = []
+    # Bound once: every row of every target that reads columns passes here, and this is a third of its time.
+    append, length_at = values.append, _LENGTH.unpack_from
     position = 2
     for _ in range(_COUNT.unpack_from(raw)[0]):
         kind = raw[position]
         position += 1
         if kind == _TEXT:
             start = position + 4
-            position = start + _LENGTH.unpack_from(raw, position)[0]
-            values.append(raw[start:position])
+            position = start + length_at(raw, position)[0]
+            append(raw[start:position])
         else:
-            values.append(None if kind == _NULL else UNCHANGED)
+            append(None if kind == _NULL else UNCHANGED)
     return values
 
 
