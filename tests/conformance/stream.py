@@ -14,7 +14,16 @@ from walsync.transaction.change import Change, Delete, Insert, Transaction, Trun
 
 SLOT = "walsync"
 TARGET_ID = UUID("11111111-2222-3333-4444-555555555555")
-OIDS = {"integer": 23, "bigint": 20, "text": 25, "numeric": 1700, "boolean": 16, "bytea": 17, "jsonb": 3802}
+OIDS = {
+    "integer": 23,
+    "bigint": 20,
+    "text": 25,
+    "numeric": 1700,
+    "boolean": 16,
+    "bytea": 17,
+    "double precision": 701,
+    "jsonb": 3802,
+}
 
 Cell = str | None | Unchanged
 

@@ -49,6 +49,21 @@ async def test_equal_rows_go_one_after_the_other_in_one_transaction(bench: Track
     assert bench.rows(LOG) == [("1", "x"), ("2", "y")]
 
 
+async def test_zeros_of_two_signs_are_two_rows_of_a_table_without_a_key(bench: Tracked) -> None:
+    zeros = make_table("zeros", [("n", "double precision")], (), relid=16387)
+    source = Source([zeros])
+    target = await bench.open(zeros)
+    values = ["0", "-0", "NaN", "0", "-0", "NaN", "1.5"]
+    await target.write(batch(START, 200, *[source.insert(zeros, value) for value in values]))
+    changes: list[Change] = [
+        source.delete(zeros, "-0"),
+        source.update(zeros, "0", old=["-0"]),
+        source.delete(zeros, "NaN"),
+    ]
+    await target.write(batch(200, 300, *changes))
+    assert sorted(str(float(text or "")) for (text,) in bench.rows(zeros)) == ["0.0", "0.0", "0.0", "1.5", "nan"]
+
+
 async def test_equal_rows_go_before_and_after_a_table_changes_its_shape(bench: Tracked) -> None:
     gone = SOURCE.delete(LOG, "1", "x")
     await write_each(

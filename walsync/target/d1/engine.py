@@ -4,6 +4,7 @@ One connection, to be used by one thread at a time. Errors are those of the sqli
 docs/adr/0008-d1-rules-on-sqlite.md says which rules are held here and which are not.
 """
 
+import math
 import sqlite3
 import threading
 import time
@@ -150,6 +151,8 @@ class Engine:
         connection.execute("PRAGMA schema_version").fetchall()
         if not _knows(connection, "unhex"):  # before SQLite 3.41
             connection.create_function("unhex", 1, _unhex, deterministic=True)
+        if not _knows(connection, "atan2"):  # an SQLite built without mathematics, which D1 has
+            connection.create_function("atan2", 2, _atan2, deterministic=True)
         for limit, value in LIMITS.items():
             connection.setlimit(limit, value)
         connection.set_authorizer(self._authorize)
@@ -221,6 +224,11 @@ def _knows(connection: sqlite3.Connection, function: str) -> bool:
         "SELECT 1 FROM pragma_function_list WHERE name = ?1", (function,)
     ).fetchall()
     return bool(found)
+
+
+def _atan2(y: object, x: object) -> float | None:
+    """Return the angle of two REALs as SQLite's own atan2() does: NULL for anything else."""
+    return math.atan2(y, x) if isinstance(y, float) and isinstance(x, float) else None
 
 
 def _unhex(text: str | None) -> bytes | None:

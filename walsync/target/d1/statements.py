@@ -158,9 +158,15 @@ class TableSql:
 
     @property
     def _equal(self) -> str:
-        mine = ", ".join(f"t.{name}" for name in self.columns)
         values = ", ".join(f"{form.expression(index, '?1')} AS c{index}" for index, form in enumerate(self._forms))
-        theirs = ", ".join(f"s.c{index}" for index in range(len(self.columns)))
+        doubles = [index for index, form in enumerate(self._forms) if form.column_type == "ANY"]
+        # 0.0 and -0.0 are equal; their angles are not. Of what is not a number, the angle is NULL.
+        mine = ", ".join(
+            [f"t.{name}" for name in self.columns] + [f"atan2(t.{self.columns[index]},-1.0)" for index in doubles]
+        )
+        theirs = ", ".join(
+            [f"s.c{index}" for index in range(len(self.columns))] + [f"atan2(s.c{index},-1.0)" for index in doubles]
+        )
         return f"(SELECT {values}) AS s CROSS JOIN {self.table} AS t WHERE ({mine}) IS ({theirs})"
 
     def _insert(self, table: str, values: Iterable[str]) -> str:
@@ -181,7 +187,7 @@ class TableSql:
     def _differs(self, columns: Sequence[int], new: Sequence[str]) -> str:
         """Compare the stored values with new ones; a double that becomes zero is always taken for a change.
 
-        To SQLite 0.0 and -0.0 are equal, and it has no function that tells them apart.
+        To SQLite 0.0 and -0.0 are equal, and only a function for every value would tell them apart.
         """
         old = ", ".join(f"t.{self.columns[index]}" for index in columns)
         doubles = [value for index, value in zip(columns, new, strict=True) if self._forms[index].column_type == "ANY"]
