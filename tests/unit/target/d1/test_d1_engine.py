@@ -1,5 +1,6 @@
 """SQLite with D1's rules: what passes here passes on D1, what D1 refuses is refused here."""
 
+import math
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -108,6 +109,12 @@ def test_unhex_is_there_in_every_version_of_sqlite(opened: Engine) -> None:
     found = run(opened, "SELECT unhex('00fF'), unhex(''), unhex('0'), unhex('zz'), unhex(NULL)").rows
     assert found == [(b"\x00\xff", b"", None, None, None)]
     assert engine._unhex("00 ff") is None
+
+
+def test_atan2_is_there_in_every_build_of_sqlite(opened: Engine) -> None:
+    found = run(opened, "SELECT atan2(0.0, -1.0), atan2(?1, -1.0), atan2('NaN', -1.0), atan2(NULL, -1.0)", -0.0).rows
+    assert found == [(math.pi, -math.pi, None, None)]
+    assert [engine._atan2(y, -1.0) for y in (0.0, -0.0, "NaN", None)] == [math.pi, -math.pi, None, None]
 
 
 def test_a_request_takes_effect_whole_or_not_at_all(opened: Engine) -> None:
