@@ -5,7 +5,7 @@ though not the moment at which threads and processes meet them.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,8 @@ from random import Random
 from typing import Self
 
 import psycopg2
-from acceptance import operations, zoo
+import yaml
+from acceptance import operations, reading, zoo
 from acceptance.pace import Pace
 from fix_engines import installation
 from fix_walsync import Walsync, eventually, free_port
@@ -29,14 +30,6 @@ RATE = 60.0
 
 EARLY_KILLS = 4
 CATCH_UP_SECONDS = 120
-CONFIG = """
-source:
-  dsn: "{source}"
-  tables: ["app.*", "Größe ✓.*"]
-targets:
-  - {{name: replica, type: postgres, dsn: "{target}"}}
-http: {{listen: "127.0.0.1:{port}"}}
-"""
 NOT_OURS_TO_SEE = ("unexpected_error", "target_stopped", "Traceback", "WS3001")
 """What the log never holds in a run without a mistake."""
 
@@ -80,9 +73,20 @@ class Outcome:
 
 
 class AcceptanceRun:
-    """Owns both servers, the process and the workload of one run; `with` starts the servers."""
+    """Owns both servers, the process and the workload of one run; `with` starts the servers.
 
-    def __init__(self, seed: int, folder: Path, *, version: int = 18, blows: Blows | None = None) -> None:
+    `others` are the targets besides the Postgres replica.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        folder: Path,
+        *,
+        version: int = 18,
+        blows: Blows | None = None,
+        others: Sequence[reading.Place] = (),
+    ) -> None:
         self.seed = seed
         self.source = PostgresServer(installation(version))
         self.target = PostgresServer(installation(TARGET_VERSION))
@@ -90,6 +94,7 @@ class AcceptanceRun:
         self._version = version
         self._random = Random(f"{seed} blows")
         self._blows = blows or Blows()
+        self._others = others
         self._happened: Counter[str] = Counter()
         self._walsync: Walsync | None = None
 
@@ -130,12 +135,19 @@ class AcceptanceRun:
         assert code == 0, f"run --until-caught-up ended with {code}"
         source, target = PostgresReader(self.source.dsn()), PostgresReader(self.target.dsn())
         tables = compare(source, target, zoo.SCHEMAS)
+        for other in self._others:
+            tables += reading.compare(self.source.dsn(), other)
         return Outcome(self.seed, self._version, tally, self._happened, tables, self._leftovers())
 
     def _configure(self) -> Walsync:
-        config = CONFIG.format(source=self.source.dsn(), target=self.target.dsn(), port=free_port())
+        replica = {"name": "replica", "type": "postgres", "dsn": self.target.dsn()}
+        config = {
+            "source": {"dsn": self.source.dsn(), "tables": [f"{schema}.*" for schema in zoo.SCHEMAS]},
+            "targets": [replica, *(other.entry for other in self._others)],
+            "http": {"listen": f"127.0.0.1:{free_port()}"},
+        }
         path = self._folder / "walsync.yaml"
-        path.write_text(config, encoding="utf-8")
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
         return Walsync(path, self._folder)
 
     def _strike(self, pace: Pace) -> None:
@@ -209,6 +221,8 @@ class AcceptanceRun:
         checkpoints = _query(self.target.dsn(), "SELECT slot, target FROM walsync.checkpoint")
         if checkpoints != [("walsync", "replica")]:
             found.append(f"checkpoints {checkpoints}")
+        for other in self._others:
+            found += other.leftovers()
         return [*found, *self._complaints()]
 
 

@@ -12,28 +12,30 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pytest
 from acceptance.run import AcceptanceRun
+from acceptance.three_kinds import BLOWS, others
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--version", type=int, default=18, help="of the source: 14 to 18")
     parser.add_argument("--seeds", default="1..20", help="one seed, or the first and the last: 1..20")
+    parser.add_argument("--kinds", action="store_true", help="with targets of all kinds at once")
     parser.add_argument("--logs", type=Path, help="keep what walsync said in this folder")
     arguments = parser.parse_args()
     first, _, last = arguments.seeds.partition("..")
-    failed = [
-        seed
-        for seed in range(int(first), int(last or first) + 1)
-        if not _passes(seed, arguments.version, arguments.logs)
-    ]
+    failed = [seed for seed in range(int(first), int(last or first) + 1) if not _passes(seed, arguments)]
     _say(f"failed: {failed}" if failed else "all equal")
     return 1 if failed else 0
 
 
-def _passes(seed: int, version: int, logs: Path | None) -> bool:
+def _passes(seed: int, arguments: argparse.Namespace) -> bool:
+    version, logs = arguments.version, arguments.logs
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="walsync-acceptance-") as folder:
-        run = AcceptanceRun(seed, Path(folder), version=version)
+        if arguments.kinds:
+            run = AcceptanceRun(seed, Path(folder), version=version, blows=BLOWS, others=others(Path(folder)))
+        else:
+            run = AcceptanceRun(seed, Path(folder), version=version)
         try:
             with run:
                 outcome = run.run()

@@ -18,7 +18,7 @@ Row: TypeAlias = tuple[str | None, ...]
 
 _SAMPLES: Final = 5
 _SAMPLE_CHARACTERS: Final = 60
-_SETTINGS: Final = " ".join(
+SETTINGS: Final = " ".join(
     f"-c {setting}"
     for setting in (
         "timezone=UTC",
@@ -92,7 +92,7 @@ class PostgresReader:
             return cursor.fetchall()
 
     def _connect(self) -> Connection:
-        return psycopg2.connect(self._dsn, options=_SETTINGS, application_name="compare")
+        return psycopg2.connect(self._dsn, options=SETTINGS, application_name="compare")
 
 
 @dataclass(frozen=True)
