@@ -1,4 +1,10 @@
 """Names the fixtures' modules; each `fix_*.py` says what it offers."""
 
+from hypothesis import HealthCheck, settings
+
+# No test fails because the machine is busy: a hang is pytest-timeout's to find.
+settings.register_profile("walsync", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("walsync")
+
 # A module comes before those that import it: pytest rewrites the asserts only of what is not imported yet.
 pytest_plugins = ["fix_walsync", "fix_proxy", "fix_postgres", "fix_replication"]
