@@ -36,7 +36,7 @@ NOTES = Table(
     schema="public",
     constraints=("PRIMARY KEY (id)",),
 )
-IN_EUROPE = Part(ITEMS, rename="europe", column="region", values=("eu", "uk"))
+IN_EUROPE = Part(ITEMS, rename="europe", column="region", values=("eu", "uk", ""))
 IN_AMERICA = Part(ITEMS, rename="europe", column="region", values=("us",))
 ALL_NOTES = Part(NOTES)
 

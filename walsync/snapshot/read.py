@@ -90,12 +90,17 @@ def copy_statement(table: Table, match: Match = _ALL_ROWS) -> tuple[str, list[li
     # format() prints as the stream does; a cast to text does not: a boolean would be true instead of t.
     parameters = [sorted(value.decode() for value in values) for values in match.values()]
     escaped = [condition.replace("%", "%%") if parameters else condition for condition in conditions]
-    escaped += [f"pg_catalog.format('%%s', {quote(column).replace('%', '%%')}) = ANY(%s)" for column in match]
+    escaped += [_matches(quote(column).replace("%", "%%")) for column in match]
     # Children of an inheriting table are tables of their own in the stream; partitions are part of their root.
     source = name if table.is_partitioned else f"ONLY {name}"
     select = f"SELECT {columns} FROM {source}"
     select = select.replace("%", "%%") if parameters else select
     return f"COPY ({select}{' WHERE ' if escaped else ''}{' AND '.join(escaped)}) TO STDOUT", parameters
+
+
+def _matches(column: str) -> str:
+    # format() prints NULL as an empty string, which is a value; IS NOT NULL looks into a composite.
+    return f"{column} IS DISTINCT FROM NULL AND pg_catalog.format('%%s', {column}) = ANY(%s)"
 
 
 def _copy(session: Connection, table: Table, match: Match, pipe: "_Pipe") -> None:
