@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from walsync.errors import Fenced, TargetRefused, TargetUnavailable
 from walsync.lsn import LSN
 from walsync.source.table import Table
 from walsync.target.base import Checkpoint, TableState, Writer
@@ -16,6 +15,7 @@ from walsync.target.d1.client import Client
 from walsync.target.d1.failures import GONE, GuardRaised
 from walsync.target.d1.request import Parameter, Statement
 from walsync.target.d1.statements import CHECKPOINT, CREATE_OWN, STALE, TABLE_STATE, guard
+from walsync.target.fence import Judgement, check_epoch, gone, judge, owned_by_another
 from walsync.target.slices import Reached
 
 _MINE = "slot = ?1 AND target = ?2"
@@ -76,17 +76,13 @@ class CheckpointStore:
         )
         stored = _stored(results[-1].rows[0]).checkpoint
         if stored.target_id != target_id:
-            raise TargetRefused(
-                "WS4003",
-                f"target {self._target}: its database belongs to the registration {stored.target_id}, not {target_id}",
-                hint=f"`walsync drop --target {self._target}` gives it up; or name another file in `url`",
-            )
-        self._check_epoch(stored, writer)
+            raise owned_by_another(self._target, stored, target_id, "url")
+        check_epoch(self._target, stored, writer)
 
     async def claim(self, writer: Writer) -> Stored:
         """Raise the stored epoch to the writer's where it is lower; Fenced where it is higher."""
         stored = await self._require()
-        self._check_epoch(stored.checkpoint, writer)
+        check_epoch(self._target, stored.checkpoint, writer)
         if stored.checkpoint.epoch == writer.epoch:
             return stored
         try:
@@ -100,11 +96,11 @@ class CheckpointStore:
                 ]
             )
         except GuardRaised:
-            raise self._gone() from None
+            raise gone(self._target) from None
         if not results[-1].rows:
-            raise self._gone()
+            raise gone(self._target)
         stored = _stored(results[-1].rows[0])
-        self._check_epoch(stored.checkpoint, writer)
+        check_epoch(self._target, stored.checkpoint, writer)
         return stored
 
     def fence(self, writer: Writer) -> Statement:
@@ -128,18 +124,10 @@ class CheckpointStore:
             ),
         ]
 
-    async def explain(self, writer: Writer) -> Fenced | TargetRefused | TargetUnavailable:
+    async def explain(self, writer: Writer) -> Judgement:
         """Say why a fence has stopped a request of this writer."""
-        try:
-            stored = (await self._require()).checkpoint
-            self._check_epoch(stored, writer)
-        except (Fenced, TargetRefused) as error:
-            return error
-        return TargetUnavailable(
-            "WS4004",
-            f"target {self._target}: its checkpoint is at {stored.lsn} (epoch {stored.epoch}), not where it was left",
-            hint="walsync reads it again and goes on from there",
-        )
+        stored = await self.read()
+        return judge(self._target, None if stored is None else stored.checkpoint, writer)
 
     async def table_states(self) -> Mapping[str, TableState]:
         """Read which tables are complete, by qualified name."""
@@ -192,29 +180,8 @@ class CheckpointStore:
     async def _require(self) -> Stored:
         stored = await self.read()
         if stored is None:
-            raise self._gone()
+            raise gone(self._target)
         return stored
-
-    def _check_epoch(self, stored: Checkpoint, writer: Writer) -> None:
-        if stored.epoch > writer.epoch:
-            raise Fenced(
-                "WS4001",
-                f"target {self._target}: another run holds it (epoch {stored.epoch}, this one has {writer.epoch})",
-                hint="nothing to do if a newer instance is running; else start this one again",
-            )
-        if stored.epoch == writer.epoch and stored.timeline != writer.timeline:
-            raise TargetRefused(
-                "WS4005",
-                f"target {self._target}: written by this run on timeline {stored.timeline}, not {writer.timeline}",
-                hint="restart walsync: it compares the timelines",
-            )
-
-    def _gone(self) -> TargetRefused:
-        return TargetRefused(
-            "WS4002",
-            f"target {self._target}: its checkpoint is gone",
-            hint=f"it was restored or wiped: stop walsync, walsync drop --target {self._target}, walsync run",
-        )
 
 
 def refuse_guard(raised: GuardRaised) -> bool:

@@ -7,10 +7,11 @@ from uuid import UUID
 import psycopg2.errors
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - psycopg2's class has a lower-case name
 
-from walsync.errors import Fenced, TargetRefused, TargetUnavailable
+from walsync.errors import TargetRefused
 from walsync.lsn import LSN
 from walsync.source.table import Table
 from walsync.target.base import Checkpoint, TableState, Writer
+from walsync.target.fence import check_epoch, gone, judge, owned_by_another
 
 _SCHEMA_LOCK: Final = 0x77616C73796E63  # "walsync"
 """Two instances that create the schema at once: IF NOT EXISTS alone fails with a unique violation then."""
@@ -72,13 +73,9 @@ class CheckpointStore:
         self._refuse_source(cursor, target_id)
         stored = self.read(cursor, lock=True)
         if stored is not None and stored.target_id != target_id:
-            raise TargetRefused(
-                "WS4003",
-                f"target {self._target}: its database belongs to the registration {stored.target_id}, not {target_id}",
-                hint=f"`walsync drop --target {self._target}` gives it up; or name another database in `dsn`",
-            )
+            raise owned_by_another(self._target, stored, target_id, "dsn")
         if stored is not None:
-            self._check_epoch(stored, writer)
+            check_epoch(self._target, stored, writer)
         cursor.execute(
             "INSERT INTO walsync.checkpoint (slot, target, target_id, system_identifier, timeline, epoch, lsn)"
             " VALUES (%(slot)s, %(target)s, %(target_id)s, %(system_identifier)s, %(timeline)s, %(epoch)s, %(lsn)s)"
@@ -103,7 +100,7 @@ class CheckpointStore:
         """Raise the stored epoch to the writer's where it is lower; Fenced where it is higher."""
         self._end_older_runs(cursor, writer)
         stored = self.require(cursor)
-        self._check_epoch(stored, writer)
+        check_epoch(self._target, stored, writer)
         if stored.epoch == writer.epoch:
             return stored
         cursor.execute(
@@ -117,15 +114,15 @@ class CheckpointStore:
         """Read and lock the checkpoint; TargetRefused where it is missing."""
         stored = self.read(cursor, lock=True)
         if stored is None:
-            raise self._gone()
+            raise gone(self._target)
         return stored
 
     def fence(self, cursor: Cursor, writer: Writer) -> None:
         """Hold the checkpoint for this transaction, whatever its position; for copies and changes of the schema."""
         stored = self.require(cursor)
-        self._check_epoch(stored, writer)
+        check_epoch(self._target, stored, writer)
         if stored.epoch != writer.epoch:
-            raise self._went_back(stored)
+            raise judge(self._target, stored, writer)
 
     def advance(self, cursor: Cursor, writer: Writer, previous: LSN, position: LSN) -> None:
         """Compare and set the checkpoint: the first statement of every write, and the fence against all others."""
@@ -137,12 +134,11 @@ class CheckpointStore:
                 {**self._mine, **_columns(writer), "previous": str(previous), "position": str(position)},
             )
         except psycopg2.errors.UndefinedTable:
-            raise self._gone() from None
+            raise gone(self._target) from None
         if cursor.rowcount == 1:
             return
         stored = self.require(cursor)
-        self._check_epoch(stored, writer)
-        raise self._went_back(stored)
+        raise judge(self._target, stored, writer)
 
     def table_states(self, cursor: Cursor) -> Mapping[str, TableState]:
         """Read which tables are complete, by qualified name."""
@@ -200,34 +196,6 @@ class CheckpointStore:
                 " AND pid <> pg_catalog.pg_backend_pid()",
                 (application_name(writer.slot, stored.epoch),),
             )
-
-    def _check_epoch(self, stored: Checkpoint, writer: Writer) -> None:
-        if stored.epoch > writer.epoch:
-            raise Fenced(
-                "WS4001",
-                f"target {self._target}: another run holds it (epoch {stored.epoch}, this one has {writer.epoch})",
-                hint="nothing to do if a newer instance is running; else start this one again",
-            )
-        if stored.epoch == writer.epoch and stored.timeline != writer.timeline:
-            raise TargetRefused(
-                "WS4005",
-                f"target {self._target}: written by this run on timeline {stored.timeline}, not {writer.timeline}",
-                hint="restart walsync: it compares the timelines",
-            )
-
-    def _gone(self) -> TargetRefused:
-        return TargetRefused(
-            "WS4002",
-            f"target {self._target}: its checkpoint is gone",
-            hint=f"it was restored or wiped: stop walsync, walsync drop --target {self._target}, walsync run",
-        )
-
-    def _went_back(self, stored: Checkpoint) -> TargetUnavailable:
-        return TargetUnavailable(
-            "WS4004",
-            f"target {self._target}: its checkpoint is at {stored.lsn} (epoch {stored.epoch}), not where it was left",
-            hint="walsync reads it again and goes on from there",
-        )
 
 
 def application_name(slot: str, epoch: int) -> str:

@@ -6,10 +6,11 @@ from uuid import UUID
 
 from cbor2 import CBORTag
 
-from walsync.errors import Fenced, TargetRefused, TargetUnavailable, WalsyncError
+from walsync.errors import TargetRefused, WalsyncError
 from walsync.lsn import LSN
 from walsync.source.table import Table
 from walsync.target.base import Checkpoint, TableState, Writer
+from walsync.target.fence import judge, owned_by_another
 from walsync.target.slices import Reached
 from walsync.target.surrealdb.statements import STORE
 from walsync.target.surrealdb.values import RECORD_TAG
@@ -84,39 +85,11 @@ class Records:
 
     def judge(self, stored: Stored | None, writer: Writer) -> WalsyncError:
         """Say why a program found the checkpoint not to be the writer's, or not where it was left."""
-        if stored is None:
-            return TargetRefused(
-                "WS4002",
-                f"target {self._target}: its checkpoint is gone",
-                hint=f"it was restored or wiped: stop walsync, walsync drop --target {self._target}, walsync run",
-            )
-        found = stored.checkpoint
-        if found.epoch > writer.epoch:
-            return Fenced(
-                "WS4001",
-                f"target {self._target}: another run holds it (epoch {found.epoch}, this one has {writer.epoch})",
-                hint="nothing to do if a newer instance is running; else start this one again",
-            )
-        if found.epoch == writer.epoch and found.timeline != writer.timeline:
-            return TargetRefused(
-                "WS4005",
-                f"target {self._target}: written by this run on timeline {found.timeline}, not {writer.timeline}",
-                hint="restart walsync: it compares the timelines",
-            )
-        return TargetUnavailable(
-            "WS4004",
-            f"target {self._target}: its checkpoint is at {found.lsn} (epoch {found.epoch}), not where it was left",
-            hint="walsync reads it again and goes on from there",
-        )
+        return judge(self._target, None if stored is None else stored.checkpoint, writer)
 
     def owned_by_another(self, stored: Stored, target_id: UUID) -> TargetRefused:
         """Say that another registration has the database."""
-        return TargetRefused(
-            "WS4003",
-            f"target {self._target}: its database belongs to the registration {stored.checkpoint.target_id},"
-            f" not {target_id}",
-            hint=f"`walsync drop --target {self._target}` gives it up; or name another database",
-        )
+        return owned_by_another(self._target, stored.checkpoint, target_id, "database")
 
 
 def read_states(found: Sequence[Mapping[str, Any]]) -> dict[str, TableState]:
