@@ -1,6 +1,8 @@
 """How the command line ends: codes and words, without a process."""
 
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -8,7 +10,7 @@ import click
 import pytest
 import structlog
 
-from walsync.cli.main import cli, execute
+from walsync.cli.main import COMMANDS, cli, execute
 from walsync.cli.status_table import human_bytes, show
 from walsync.errors import ConfigurationError, Fenced, SourceRefused, WalsyncError
 from walsync.lsn import LSN
@@ -84,7 +86,25 @@ def test_a_secret_in_an_error_is_masked(raising: list[BaseException], capsys: py
     assert SECRET not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", sorted(cli.commands.keys() - {"demo"}))  # it writes a file of its own
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_listed_by_the_first_line_of_its_help(command: str) -> None:
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    assert (found.help or "").split("\n\n")[0] == COMMANDS[command]
+
+
+def test_listing_the_commands_imports_none_of_them() -> None:
+    script = """
+import sys
+from walsync.cli.main import execute
+assert execute(["--help"]) == execute(["--version"]) == 0
+print(sorted({"aiohttp", "psycopg2", "pydantic", "rich", "structlog"} & sys.modules.keys()))
+"""
+    answer = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
+    assert answer.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"demo"}))  # it writes a file of its own
 def test_every_command_takes_a_file_and_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute([command, "--help"]) == 0
     assert "-c, --config FILE" in capsys.readouterr().out

@@ -24,7 +24,7 @@ _COLOURS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.O
 @with_logs("error")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(path: Path | None, *, as_json: bool) -> int:
-    """Look for everything that would keep `run` from working, and change nothing.
+    """Look for what would keep `run` from working; change nothing.
 
     Ends with 0 when there is no error, 1 when there is one, and 2 when the configuration itself is wrong.
     """

@@ -14,7 +14,7 @@ from walsync.config import Config
 @with_config
 @click.option("--json-schema", is_flag=True, help="Print the JSON Schema of the file instead; no file is read.")
 def config(path: Path | None, *, json_schema: bool) -> None:
-    """Print the configuration: defaults and variables filled in, secrets masked."""
+    """Print the configuration as understood, secrets masked."""
     if json_schema:
         click.echo(orjson.dumps(Config.model_json_schema(), option=orjson.OPT_INDENT_2).decode())
         return

@@ -8,37 +8,53 @@ it are JSON: it is read by a person, or by a script that looks for the code.
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Final
 
 import click
-import structlog
 
 import walsync
-from walsync import logs
-from walsync.cli.check import check
-from walsync.cli.config import config
-from walsync.cli.demo import demo
-from walsync.cli.drop import drop
-from walsync.cli.run import run
-from walsync.cli.status import status
-from walsync.config import InvalidConfiguration
 from walsync.errors import WalsyncError
-from walsync.logs import Logger
+
+COMMANDS: Final = {
+    "run": "Keep the targets in step with the source.",
+    "check": "Look for what would keep `run` from working; change nothing.",
+    "status": "Show where source and targets are.",
+    "config": "Print the configuration as understood, secrets masked.",
+    "drop": "Forget targets; their rows stay.",
+    "demo": "Replicate between two embedded servers, which leave nothing behind.",
+}
+"""The first line of each command's help. A command stands in the module of its name, and is imported when it is used:
+with all of them every start costs most of a second."""
 
 _WORLD: Final = 1
 _INTERRUPTED: Final = 130
 
-log: Logger = structlog.get_logger()
+
+class Commands(click.Group):
+    """Imports a command when it is used, and none to list them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name all commands, in the order in which a newcomer meets them."""
+        return [*COMMANDS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; None when there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(import_module(f"walsync.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """List them by what stands here."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(walsync.__version__, prog_name="walsync", message="%(prog)s %(version)s")
 def cli() -> None:
     """One Postgres replication slot into many databases, exactly once."""
-
-
-for _command in (run, check, status, config, drop, demo):
-    cli.add_command(_command)
 
 
 def main() -> None:
@@ -55,22 +71,37 @@ def execute(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
-    except InvalidConfiguration as error:
-        for problem in error.problems:
-            _tell(problem.code, f"{problem.where}: {problem.message}", problem.hint)
-        return error.exit_code
     except WalsyncError as error:
-        _tell(error.code, error.message, error.hint)
+        _tell(error)
         return error.exit_code
-    except Exception:  # the last line of defence: the traceback belongs in the log, whatever it is
-        if not structlog.is_configured():
-            logs.configure()
-        log.exception("unexpected_error")
+    except Exception as error:  # noqa: BLE001 - the last line of defence: whatever it is belongs in the log
+        _log_unexpected(error)
         return _WORLD
     return result if isinstance(result, int) else 0
 
 
-def _tell(code: str, message: str, hint: str) -> None:
-    click.echo(f"{click.style('error', fg='red', bold=True)} {code}: {logs.mask_text(message)}", err=True)
-    if hint:
-        click.echo(f"  hint: {logs.mask_text(hint)}", err=True)
+# The imports below are for what seldom happens, and would cost every `--help` half a second.
+
+
+def _tell(error: WalsyncError) -> None:
+    from walsync.config_file import InvalidConfiguration  # noqa: PLC0415
+    from walsync.logs import mask_text  # noqa: PLC0415
+
+    told = [(error.code, error.message, error.hint)]
+    if isinstance(error, InvalidConfiguration):
+        told = [(one.code, f"{one.where}: {one.message}", one.hint) for one in error.problems]
+    for code, message, hint in told:
+        click.echo(f"{click.style('error', fg='red', bold=True)} {code}: {mask_text(message)}", err=True)
+        if hint:
+            click.echo(f"  hint: {mask_text(hint)}", err=True)
+
+
+def _log_unexpected(error: Exception) -> None:
+    import structlog  # noqa: PLC0415
+
+    from walsync import logs  # noqa: PLC0415
+
+    if not structlog.is_configured():
+        logs.configure()
+    log: logs.Logger = structlog.get_logger()
+    log.error("unexpected_error", exc_info=error)
