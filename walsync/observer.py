@@ -61,7 +61,7 @@ class Observer:
         return Status(
             self._source(session, slot, wal_end),
             tuple(_target(delivery, session, wal_end) for delivery in session.deliveries.values()),
-            BacklogStatus(session.backlog.size_bytes, len(session.backlog)),
+            BacklogStatus(session.backlog.size_bytes, len(session.backlog), self._pipeline.config.backlog.max_bytes),
         )
 
     def health(self) -> list[str]:
@@ -123,6 +123,7 @@ class Observer:
             retained_bytes=slot.retained_bytes if slot is not None else None,
             blocked_by=blocked_by,
             last_error=LastError.of(error) if error is not None else None,
+            wal_status=slot.wal_status if slot is not None else None,
         )
 
 

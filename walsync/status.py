@@ -110,7 +110,10 @@ class TargetStatus:
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """The source and its slot; `retained_bytes` is the WAL that the slot holds back on the server's disk."""
+    """The source and its slot; `retained_bytes` is the WAL that the slot holds back on the server's disk.
+
+    `wal_status` is the server's word for it: reserved, extended, unreserved (may be gone soon) or lost.
+    """
 
     slot: str
     state: SourceState
@@ -121,14 +124,16 @@ class SourceStatus:
     retained_bytes: int | None = None
     blocked_by: BlockedBy | None = None
     last_error: LastError | None = None
+    wal_status: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BacklogStatus:
-    """What was read and is not yet durable in every target."""
+    """What was read and is not yet durable in every target; reading waits from `max_bytes` on."""
 
     bytes: int = 0
     transactions: int = 0
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
