@@ -205,7 +205,8 @@ class Delivery:
                 membership = self._path.prepared.memberships[table.relid]
                 state = TableState(table.relid, membership, one.definition, lsn)
                 async with aclosing(reader.read(table, one.match)) as chunks:
-                    rows = await self._target.copy(table, state, chunks)
+                    counted = self._path.metrics.count_chunks(self.name, name, chunks)
+                    rows = await self._target.copy(table, state, counted)
                 self.progress.copying = None
                 self.progress.copied_rows[name] = rows
                 self.progress.synced[name] = lsn

@@ -149,6 +149,7 @@ class Pipeline:
                 if type(error) is not type(self.source_error):
                     self.source_error_since = time.monotonic()
                 self.source_error = error
+                self._metrics.source_errors.labels(code=error.code).inc()
                 log.warning("source_unavailable", code=error.code, error=error.message, attempt=retry.attempt_number)
 
         def wait(retry: RetryCallState) -> float:
