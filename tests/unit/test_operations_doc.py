@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from walsync.lsn import LSN
 from walsync.metrics import Metrics
-from walsync.status import SourceState, SourceStatus, Status, TargetState, TargetStatus
+from walsync.status import BacklogStatus, BlockedBy, SourceState, SourceStatus, Status, TargetState, TargetStatus
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "walsync"
@@ -74,9 +76,12 @@ def _returned(function: ast.FunctionDef | ast.AsyncFunctionDef, constants: dict[
 
 
 def exposed_metrics() -> set[str]:
-    source = SourceStatus("walsync", SourceState.STREAMING, "1", 1, LSN(1), LSN(2), 1)
+    blocker = BlockedBy(1, 1.0)
+    source = SourceStatus("walsync", SourceState.STREAMING, "1", 1, LSN(1), LSN(2), 1, blocker, wal_status="reserved")
     target = TargetStatus("replica", "postgres", TargetState.STREAMING, LSN(1), 1, 1.0, 1.0)
-    text = Metrics().render(Status(source, (target,))).decode()
+    metrics = Metrics()
+    metrics.count_received((), 1)
+    text = metrics.render(Status(source, (target,), BacklogStatus(1, 1, 1))).decode()
     return set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
 
 
@@ -109,6 +114,13 @@ def test_alerts_ask_for_metrics_that_exist() -> None:
     series = exposed | {name + suffix for name in exposed for suffix in HISTOGRAM_SERIES}
 
     assert set(re.findall(r"walsync_[a-z_]+", DOCUMENT)) <= series
+
+
+def test_every_alert_is_explained_and_no_other() -> None:
+    groups = yaml.safe_load((ROOT / "conf" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    shipped = {(rule["alert"], rule["labels"]["severity"]) for group in groups for rule in group["rules"]}
+
+    assert set(re.findall(r"^\| `(Walsync\w+)` \| (\w+) \|", DOCUMENT, re.MULTILINE)) == shipped
 
 
 def test_every_exit_code_is_explained_and_no_other() -> None:
