@@ -11,7 +11,7 @@ help: ## list the targets
 
 install: .venv/.installed ## make .venv with everything, as the lock says
 
-.venv/.installed: uv.lock pyproject.toml
+.venv/.installed: uv.lock pyproject.toml $(shell find walsync -name '*.pyx' -o -name '*.pxd')
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 	UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --quiet --frozen --all-extras

@@ -25,11 +25,11 @@ def carry_out(stored: Stored, table: TableRows) -> None:
     whole: Stored = {}
     for key, state in table.rows.items():
         match state:
-            case Put(values):
-                whole[key] = list(values)
-            case Patch(values, base):
-                below = stored[base]
-                whole[key] = [old if new is UNCHANGED else new for new, old in zip(values, below, strict=True)]
+            case Put():
+                whole[key] = state.values
+            case Patch(base=base):
+                pairs = zip(state.values, stored[base], strict=True)
+                whole[key] = [old if new is UNCHANGED else new for new, old in pairs]
             case Delete():
                 pass
     for key, state in table.rows.items():

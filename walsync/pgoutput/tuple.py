@@ -34,18 +34,5 @@ def tuple_end(data: bytes, start: int) -> int:
     return position
 
 
-def has_unchanged(raw: bytes) -> bool:
-    """Tell whether a checked raw tuple leaves out an unchanged TOAST value."""
-    if b"u" not in raw:
-        return False
-    position = 2
-    for _ in range(raw[0] << 8 | raw[1]):
-        kind = raw[position]
-        if kind == _UNCHANGED:
-            return True
-        position += 1 if kind == _NULL else _AFTER_TEXT + _LENGTH.unpack_from(raw, position + 1)[0]
-    return False
-
-
 def _cut_short(data: bytes, start: int) -> ProtocolError:
     return ProtocolError(f"a row that starts at byte {start} is cut short: the message has {len(data)} bytes")

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from walsync.errors import TargetRefused
 from walsync.relation import Relation
-from walsync.row import UNCHANGED, Value, read_tuple
+from walsync.row import UNCHANGED, Value, has_unchanged, pick, read_tuple, write_tuple
 from walsync.transaction import change as of_source
 from walsync.transaction.change import Change, Transaction
 
@@ -41,14 +41,24 @@ class Delete:
 class Put(NamedTuple):
     """The whole row: it replaces whatever the target has under this key, and never merges with it."""
 
-    values: Sequence[Value]
+    raw: bytes
+
+    @property
+    def values(self) -> list[Value]:
+        """One value per column."""
+        return read_tuple(self.raw)
 
 
 class Patch(NamedTuple):
     """A row whose UNCHANGED values stand in the target's row `base`, as that row was before this call."""
 
-    values: Sequence[Value]
+    raw: bytes
     base: Key
+
+    @property
+    def values(self) -> list[Value]:
+        """One value per column."""
+        return read_tuple(self.raw)
 
 
 LastState: TypeAlias = Delete | Put | Patch
@@ -119,8 +129,13 @@ def collapse(changes: Iterable[Change], key_indexes: KeyIndexes) -> Collapsed:
             case of_source.Update():
                 _update(table, indexes[relation.relid], change)
             case of_source.Delete():
-                table.rows[read_key(relation, indexes[relation.relid], read_tuple(change.old))] = _DELETE
+                table.rows[key_of(relation, indexes[relation.relid], change.old)] = _DELETE
     return collapsed
+
+
+def key_of(relation: Relation, indexes: tuple[int, ...], raw: bytes) -> Key:
+    """Pick the key out of a raw tuple, as `read_key` does."""
+    return pick(raw, indexes) or read_key(relation, indexes, read_tuple(raw))
 
 
 def read_key(relation: Relation, indexes: tuple[int, ...], values: Sequence[Value]) -> Key:
@@ -175,35 +190,37 @@ def _truncate(collapsed: Collapsed, change: of_source.Truncate) -> None:
 
 
 def _insert(table: TableRows, indexes: tuple[int, ...], change: of_source.Insert) -> None:
-    values = read_tuple(change.new)
-    require_whole(table.relation, values)
-    table.rows[read_key(table.relation, indexes, values)] = Put(values)
+    raw = change.new
+    if has_unchanged(raw):
+        require_whole(table.relation, read_tuple(raw))
+    table.rows[key_of(table.relation, indexes, raw)] = Put(raw)
 
 
 def _update(table: TableRows, indexes: tuple[int, ...], change: of_source.Update) -> None:
-    values = read_tuple(change.new)
-    key = read_key(table.relation, indexes, values)
-    old_key = key if change.old is None else read_key(table.relation, indexes, read_tuple(change.old))
-    state: LastState = Put(values) if UNCHANGED not in values else _fill(table, indexes, values, old_key)
+    raw = change.new
+    key = key_of(table.relation, indexes, raw)
+    old_key = key if change.old is None else key_of(table.relation, indexes, change.old)
+    state: LastState = _fill(table, indexes, raw, old_key) if has_unchanged(raw) else Put(raw)
     if key != old_key:
         table.rows[old_key] = _DELETE
     table.rows[key] = state
 
 
-def _fill(table: TableRows, indexes: tuple[int, ...], values: Sequence[Value], old_key: Key) -> LastState:
+def _fill(table: TableRows, indexes: tuple[int, ...], raw: bytes, old_key: Key) -> LastState:
     """Take what an UPDATE left out from the row's pending state, else leave it to the base row."""
     pending = table.rows.get(old_key)
     match pending:
         case None if not table.truncated:
-            return Patch(values, old_key)
+            return Patch(raw, old_key)
         case None | Delete():
             raise missing_row(table.relation, indexes, old_key)
         case Put():
-            return Put(_overlay(values, pending.values))
+            return Put(_overlay(raw, pending.raw))
         case Patch():
-            merged = _overlay(values, pending.values)
-            return Patch(merged, pending.base) if UNCHANGED in merged else Put(merged)
+            merged = _overlay(raw, pending.raw)
+            return Patch(merged, pending.base) if has_unchanged(merged) else Put(merged)
 
 
-def _overlay(values: Sequence[Value], below: Sequence[Value]) -> Sequence[Value]:
-    return [under if value is UNCHANGED else value for value, under in zip(values, below, strict=True)]
+def _overlay(raw: bytes, below: bytes) -> bytes:
+    pairs = zip(read_tuple(raw), read_tuple(below), strict=True)
+    return write_tuple([under if value is UNCHANGED else value for value, under in pairs])

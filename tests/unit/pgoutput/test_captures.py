@@ -19,8 +19,7 @@ from walsync.pgoutput.message import (
     Truncate,
     Update,
 )
-from walsync.pgoutput.tuple import has_unchanged
-from walsync.row import UNCHANGED, read_tuple, write_tuple
+from walsync.row import UNCHANGED, has_unchanged, read_tuple, write_tuple
 
 every_capture = pytest.mark.parametrize("capture", CAPTURES, ids=str)
 

@@ -1,8 +1,8 @@
 import pytest
 
 from walsync.errors import ProtocolError
-from walsync.pgoutput.tuple import has_unchanged, tuple_end
-from walsync.row import UNCHANGED, Value, write_tuple
+from walsync.pgoutput.tuple import tuple_end
+from walsync.row import UNCHANGED, Value, has_unchanged, write_tuple
 
 SERVER_MOST_COLUMNS = 1600
 WIRE_MOST_COLUMNS = 2**16 - 1

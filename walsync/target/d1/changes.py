@@ -10,8 +10,9 @@ from walsync.relation import Relation
 from walsync.row import UNCHANGED, Value, read_tuple
 from walsync.target import collapse as last_state
 from walsync.target.collapse import Key, TableRows, collapse, relations_of, require_whole, segments
-from walsync.target.d1.plan import Plans, Row, TablePlan
+from walsync.target.d1.plan import Plans, TablePlan
 from walsync.target.d1.request import Statement
+from walsync.target.d1.row_json import Row
 from walsync.target.d1.statements import KEPT
 from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
 
@@ -63,7 +64,7 @@ def _split(segment: Sequence[Change], plans: Plans) -> tuple[list[Change], list[
 class _Group:
     """Rows that leave out the same columns."""
 
-    patches: list[Row] = field(default_factory=list)
+    patches: list[bytes] = field(default_factory=list)
     moved: list[Row] = field(default_factory=list)
 
 
@@ -76,20 +77,21 @@ def _write_collapsed(changes: Iterable[Change], plans: Plans) -> Iterator[Statem
 
 
 def _write_table(table: TableRows, plan: TablePlan) -> Iterator[Statement]:
-    puts: list[Sequence[Value]] = []
+    puts: list[bytes] = []
     deletes: list[Key] = []
     groups: dict[tuple[int, ...], _Group] = {}
     numbers = count()
     for key, state in table.rows.items():
         match state:
-            case last_state.Put(values):
-                puts.append(values)
+            case last_state.Put(raw):
+                puts.append(raw)
             case last_state.Delete():
                 deletes.append(key)
-            case last_state.Patch(values, base):
+            case last_state.Patch(raw, base):
+                values = state.values
                 group = groups.setdefault(_left_out(values), _Group())
                 if base == key:
-                    group.patches.append(plan.row(values))
+                    group.patches.append(raw)
                 else:
                     group.moved.append(plan.moved_row(next(numbers), base, values))
     sql = plan.sql
@@ -100,9 +102,9 @@ def _write_table(table: TableRows, plan: TablePlan) -> Iterator[Statement]:
         yield from (Statement(sql.keep(index), (rows,)) for index in left_out)
     yield from (Statement(sql.delete, (rows,)) for rows in plan.parameters(map(plan.key_row, deletes)))
     for left_out, group in groups.items():
-        for rows in plan.parameters(group.patches):
+        for rows in plan.raw_parameters(group.patches):
             yield from _patch(plan, left_out, rows)
-    yield from (Statement(sql.put, (rows,)) for rows in plan.parameters(map(plan.row, puts)))
+    yield from (Statement(sql.put, (rows,)) for rows in plan.raw_parameters(puts))
     yield from (Statement(sql.put_kept(left_out), (rows,)) for left_out, rows in moved)
     if moved:
         yield Statement(f"DELETE FROM {KEPT}")

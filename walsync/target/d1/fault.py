@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from walsync.errors import TargetRefused
-from walsync.row import read_tuple
-from walsync.target.collapse import describe_key, missing_row, read_key
+from walsync.target.collapse import describe_key, key_of, missing_row
 from walsync.target.d1.failures import GuardRaised
 from walsync.target.d1.plan import Plans
 from walsync.target.d1.request import Statement
@@ -64,8 +63,8 @@ def _describe(change: Change, failure: Failure, plans: Plans) -> TargetRefused:
     if not key:
         return _about(relation.qualified_name, failure)
     if missing:
-        return missing_row(relation, key, read_key(relation, key, read_tuple(_old(change))))
-    return _about(describe_key(relation, key, read_key(relation, key, read_tuple(_new(change)))), failure)
+        return missing_row(relation, key, key_of(relation, key, _old(change)))
+    return _about(describe_key(relation, key, key_of(relation, key, _new(change))), failure)
 
 
 def _old(change: Insert | Update | Delete) -> bytes:

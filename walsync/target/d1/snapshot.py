@@ -11,8 +11,9 @@ from typing import Final
 from walsync.errors import TargetRefused
 from walsync.identifier import quote
 from walsync.row import read_copy_line
-from walsync.target.d1.plan import Row, TablePlan
+from walsync.target.d1.plan import TablePlan
 from walsync.target.d1.request import Statement
+from walsync.target.d1.row_json import Row
 from walsync.target.d1.schema import TargetTable, create_table
 
 _PREFIX: Final = "_walsync_new_"

@@ -6,6 +6,7 @@ Postgres' output form, and structures are TEXT holding JSON. docs/targets.md has
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -36,20 +37,32 @@ _BRACKETS: Final = len("[[]]")
 _HEX: Final = "\\x"
 
 
+class Shape(IntEnum):
+    """What a row's writer may do itself, without the column's encoder; `compiled` knows them by number."""
+
+    OTHER = 0
+    TEXT = 1
+    """The value's own text as a JSON string."""
+    INTEGER = 2
+    """Its own digits."""
+    TIMESTAMPTZ = 3
+    """As `document.iso_timestamp` writes it, as a JSON string."""
+
+
 @dataclass(frozen=True, slots=True)
 class ValueForm:
     """How a column's values are sent, stored and read back.
 
     `column_type` is its type in a STRICT table. `encode` gives the piece of JSON, and raises TargetRefused for what D1
-    cannot take. `decode` turns what SQLite stores into Postgres text: a REAL as float, a BLOB as bytes. Where `is_text`
-    the piece is the value's own text as a JSON string, so that a row of such values can be written at once.
+    cannot take. `decode` turns what SQLite stores into Postgres text: a REAL as float, a BLOB as bytes. `shape` says
+    what the pieces look like, so that a whole row can be written at once.
     """
 
     column_type: str
     encode: Callable[[bytes | None], bytes]
     decode: Callable[[Any], bytes | None]
     _expression: Callable[[int, str], str]
-    is_text: bool
+    shape: Shape
 
     def expression(self, index: int, row: str = "value") -> str:
         """Write the SQL for the value at `index` of the JSON array `row`."""
@@ -61,6 +74,7 @@ class _Storage(NamedTuple):
     to_json: Callable[[str], bytes]
     to_text: Callable[[Any], str]
     expression: Callable[[int, str], str]
+    shape: Shape = Shape.OTHER
 
 
 def value_form(column: str, type_: PgType) -> ValueForm:
@@ -74,7 +88,7 @@ def value_form(column: str, type_: PgType) -> ValueForm:
     def decode(stored: object) -> bytes | None:
         return None if stored is None else to_text(stored).encode()
 
-    return ValueForm(storage.column_type, encode, decode, storage.expression, storage is _TEXT)
+    return ValueForm(storage.column_type, encode, decode, storage.expression, storage.shape)
 
 
 def _document(type_: PgType) -> _Storage:
@@ -145,8 +159,8 @@ def _hex_text(stored: bytes) -> str:
     return _HEX + stored.hex()
 
 
-_INTEGER: Final = _Storage("INTEGER", _integer, str, _extract)
-_TEXT: Final = _Storage("TEXT", orjson.dumps, str, _extract)
+_INTEGER: Final = _Storage("INTEGER", _integer, str, _extract, Shape.INTEGER)
+_TEXT: Final = _Storage("TEXT", orjson.dumps, str, _extract, Shape.TEXT)
 _SCALARS: Final = {
     **dict.fromkeys(INTEGERS, _INTEGER),
     "boolean": _Storage("INTEGER", _boolean, _boolean_text, _extract),
@@ -154,5 +168,7 @@ _SCALARS: Final = {
     "real": _Storage("ANY", _double, _float4_text, double.expression),
     "double precision": _Storage("ANY", _double, _float8_text, double.expression),
     "bytea": _Storage("BLOB", _hex, _hex_text, _unhex),
-    TIMESTAMPTZ: _Storage("TEXT", lambda text: orjson.dumps(iso_timestamp(text)), pg_timestamp, _extract),
+    TIMESTAMPTZ: _Storage(
+        "TEXT", lambda text: orjson.dumps(iso_timestamp(text)), pg_timestamp, _extract, Shape.TIMESTAMPTZ
+    ),
 }

@@ -123,15 +123,16 @@ class _Staged:
         no_base: list[Value] = [None] * len(self.plan.key)
         for key, state in table.rows.items():
             match state:
-                case Put(values):
-                    self._line(PUTS, no_base, values)
+                case Put():
+                    self._line(PUTS, no_base, state.values)
                 case Delete():
-                    values = [None] * len(self.plan.columns)
+                    of_key: list[Value] = [None] * len(self.plan.columns)
                     for index, value in zip(self.plan.key, key, strict=True):
-                        values[index] = value
-                    self._line(DELETES, no_base, values)
-                case Patch(values, base):
-                    self._line(self._group(values, moved=key != base), base, values)
+                        of_key[index] = value
+                    self._line(DELETES, no_base, of_key)
+                case Patch():
+                    values = state.values
+                    self._line(self._group(values, moved=key != state.base), state.base, values)
 
     def _group(self, values: Sequence[Value], *, moved: bool) -> int:
         left_out = tuple(index for index, value in enumerate(values) if value is UNCHANGED)

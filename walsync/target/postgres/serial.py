@@ -13,7 +13,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - psycopg2's clas
 from walsync.errors import TargetRefused
 from walsync.relation import Relation
 from walsync.row import UNCHANGED, Value, read_tuple
-from walsync.target.collapse import Key, describe_key, missing_row, read_key, require_whole
+from walsync.target.collapse import Key, describe_key, key_of, missing_row, read_key, require_whole
 from walsync.target.postgres.failures import judge
 from walsync.target.postgres.plan import Plans, TablePlan
 from walsync.target.postgres.statements import on_conflict, truncate
@@ -72,7 +72,7 @@ def _update(cursor: Cursor, plan: TablePlan, change: Update) -> None:
         _update_without_key(cursor, plan, change, new)
         return
     key = read_key(plan.relation, plan.key, new)
-    old_key = key if change.old is None else read_key(plan.relation, plan.key, read_tuple(change.old))
+    old_key = key if change.old is None else key_of(plan.relation, plan.key, change.old)
     left_out = [index for index, value in enumerate(new) if value is UNCHANGED]
     columns = [index for index in plan.others if index not in left_out]
     if key != old_key or not plan.others:
