@@ -33,7 +33,8 @@ test: install ## every test, on embedded servers
 test-long: install ## the long forms: many seeds, every server version
 	$(BIN)/pytest -m long --timeout 3600
 
-fix: install ## format, and mend what the linter can mend
+fix: install ## format, mend what the linter can mend, write docs/configuration.md anew
+	$(BIN)/python docs/configuration.py
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
