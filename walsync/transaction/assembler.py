@@ -27,6 +27,7 @@ class Assembler:
         self._origin: str | None = None
         self._changes: list[Change] = []
         self._messages: list[wire.LogicalMessage] = []
+        self._message_places: list[int] = []
         self._size = 0
 
     @property
@@ -93,7 +94,7 @@ class Assembler:
         if self._begin is not None:
             raise ProtocolError("BEGIN inside a transaction")
         self._begin, self._origin = begin, None
-        self._changes, self._messages, self._size = [], [], 0
+        self._changes, self._messages, self._message_places, self._size = [], [], [], 0
 
     def _finish(self, commit: wire.Commit) -> Transaction:
         begin = self._begin
@@ -109,15 +110,17 @@ class Assembler:
             self._size,
             self._origin,
             tuple(self._messages),
+            tuple(self._message_places),
         )
 
     def _take_message(self, message: wire.LogicalMessage, size: int) -> Transaction | None:
         if not message.transactional:
             # It stands alone, between the transactions: everything that committed below it has been sent.
-            return Transaction(0, message.lsn, message.lsn, 0, (), size, messages=(message,))
+            return Transaction(0, message.lsn, message.lsn, 0, (), size, messages=(message,), message_places=(0,))
         if self._begin is None:
             raise ProtocolError("a transactional message outside of a transaction")
         self._messages.append(message)
+        self._message_places.append(len(self._changes))
         self._size += size
         return None
 
@@ -132,7 +135,8 @@ def _update(relation: Relation, old: bytes | None, new: bytes, lsn: int) -> Upda
     before = read_tuple(old)
     if len(before) != len(values) or len(values) != len(relation.columns):
         raise ProtocolError(f"rows of {len(before)} and {len(values)} columns for {relation.qualified_name}")
-    for index, column in enumerate(relation.columns):
-        if values[index] is UNCHANGED and column.in_identity:
-            values[index] = before[index]
-    return Update(relation, old, write_tuple(values), lsn)
+    identity = enumerate(relation.columns)
+    unsent = tuple(index for index, column in identity if column.in_identity and values[index] is UNCHANGED)
+    for index in unsent:
+        values[index] = before[index]
+    return Update(relation, old, write_tuple(values), lsn, unsent)

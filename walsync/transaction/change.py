@@ -20,12 +20,16 @@ class Insert(NamedTuple):
 
 
 class Update(NamedTuple):
-    """A changed row; `old` is None when no column of the identity changed. UNCHANGED values are filled from `old`."""
+    """A changed row; `old` is None when no column of the identity changed. UNCHANGED values are filled from `old`.
+
+    `unsent` names the columns, by index, whose values in `new` come from `old`: the server left them out.
+    """
 
     relation: Relation
     old: bytes | None
     new: bytes
     lsn: int
+    unsent: tuple[int, ...] = ()
 
 
 class Delete(NamedTuple):
@@ -52,7 +56,7 @@ class Transaction(NamedTuple):
     """A committed transaction; a keepalive is one without changes, whose commit_lsn and end_lsn are the WAL's end.
 
     `commit_time` is in microseconds since 2000-01-01 UTC and not monotonic. `size_bytes` is what it weighs in memory,
-    roughly: the payloads it came from.
+    roughly: the payloads it came from. `message_places` says for each message how many changes stand before it.
     """
 
     xid: int
@@ -63,6 +67,7 @@ class Transaction(NamedTuple):
     size_bytes: int
     origin: str | None = None
     messages: tuple[LogicalMessage, ...] = ()
+    message_places: tuple[int, ...] = ()
 
     @classmethod
     def keepalive(cls, wal_end: LSN, server_time: int) -> "Transaction":

@@ -56,6 +56,7 @@ def test_a_key_stored_out_of_line_is_filled_from_the_old_row() -> None:
     (change,) = finish(assembler).changes
     assert isinstance(change, Update)
     assert read_tuple(change.new) == [b"long key", b"b"]
+    assert change.unsent == (0,)
 
 
 def test_only_identity_columns_are_filled_from_a_key_row() -> None:
@@ -64,6 +65,7 @@ def test_only_identity_columns_are_filled_from_a_key_row() -> None:
     (change,) = finish(assembler).changes
     assert isinstance(change, Update)
     assert read_tuple(change.new) == [b"2", UNCHANGED]
+    assert change.unsent == ()
 
 
 def test_under_full_identity_every_unsent_value_is_filled() -> None:
@@ -74,6 +76,7 @@ def test_under_full_identity_every_unsent_value_is_filled() -> None:
     (change,) = finish(assembler).changes
     assert isinstance(change, Update)
     assert read_tuple(change.new) == [b"2", b"old"]
+    assert change.unsent == (1,)
 
 
 def test_a_changed_relation_holds_from_where_it_came() -> None:
@@ -96,7 +99,20 @@ def test_a_transaction_keeps_its_origin_and_messages_and_the_next_one_starts_cle
     transaction = finish(assembler)
     assert (transaction.origin, transaction.messages) == ("elsewhere", (message,))
     assembler.feed(wire.Begin(LSN(200), 5, 43), 190, 10)
-    assert finish(assembler, 200)[4:] == ((), 0, None, ())
+    assert finish(assembler, 200)[4:] == ((), 0, None, (), ())
+
+
+def test_a_message_keeps_its_place_among_the_changes() -> None:
+    assembler = begun()
+    messages = [wire.LogicalMessage(transactional=True, lsn=LSN(lsn), prefix="p", content=b"") for lsn in (92, 93, 95)]
+    assembler.feed(wire.Insert(7, row(b"1", b"a")), 91, 20)
+    assembler.feed(messages[0], 92, 10)
+    assembler.feed(messages[1], 93, 10)
+    # The next record starts where the message ends: their positions alone could not tell which came first.
+    assembler.feed(wire.Insert(7, row(b"2", b"b")), 93, 20)
+    assembler.feed(messages[2], 95, 10)
+    transaction = finish(assembler)
+    assert (transaction.messages, transaction.message_places) == (tuple(messages), (1, 1, 2))
 
 
 def test_a_message_outside_of_transactions_stands_alone() -> None:
