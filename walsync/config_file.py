@@ -33,12 +33,16 @@ _QUOTED_SAFE: Final = re.compile(r"'(?:.|<[a-z ]+>)'")  # one character, or the 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with the file; `where` is ``file:line: key.path``, as far as known."""
+    """One thing that is wrong with the file; `where` is ``file:line: key.path``, as far as known.
+
+    `variable` is the environment variable that is not set, where nothing else is wrong.
+    """
 
     code: str
     where: str
     message: str
     hint: str
+    variable: str = ""
 
 
 class InvalidConfiguration(ConfigurationError):
@@ -218,7 +222,7 @@ class _Walk:
             if content[2] is None:
                 hint = f"set it, or give a default: ${{{content[1]}:-}}"
                 message = f"the environment variable {content[1]} is not set"
-                problems.append(Problem("WS1006", self._document.where(at), message, hint))
+                problems.append(Problem("WS1006", self._document.where(at), message, hint, content[1]))
             return content[3] or ""
 
         node.value = _VARIABLE.sub(replace, node.value)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from walsync.check.reasons import REASONS, REMEDIES
-from walsync.config import InvalidConfiguration
+from walsync.config import Problem
 from walsync.errors import WalsyncError
 
 
@@ -58,9 +58,9 @@ class Report:
             hint = REMEDIES.get(error.code, error.hint)
             self.error(error.code, where, error.message.removeprefix(f"{where}: "), hint)
 
-    def invalid(self, error: InvalidConfiguration) -> None:
+    def invalid(self, problems: Iterable[Problem]) -> None:
         """Note everything that is wrong with the file."""
-        for problem in error.problems:
+        for problem in problems:
             self.error(problem.code, problem.where, problem.message, problem.hint)
 
     def extend(self, findings: Iterable[Finding]) -> None:

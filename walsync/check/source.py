@@ -8,7 +8,14 @@ from typing import Final
 import psycopg2
 
 from walsync.check.finding import Report
-from walsync.check.rights import check_publication_rights, check_registry_rights, check_snapshot_rights, row
+from walsync.check.rights import (
+    check_publication_rights,
+    check_registry_rights,
+    check_snapshot_rights,
+    check_writable,
+    row,
+)
+from walsync.check.room import check_retention, check_room
 from walsync.checkpoint.gap_guard import SourcePosition
 from walsync.checkpoint.registry import Registration, Registry, refuse_missing_slot, refuse_unconfigured
 from walsync.errors import WalsyncError
@@ -22,6 +29,8 @@ from walsync.source.table import Table
 
 NAME: Final = "walsync check"
 _WHERE: Final = "source"
+_OURS: Final = "walsync "
+"""How the walsender of a running instance is called, before its slot."""
 
 
 @dataclass
@@ -29,9 +38,12 @@ class Source:
     """What the checks of the targets need to know of the source; None where it could not be learnt."""
 
     tables: list[Table] = field(default_factory=list)
+    has_all_tables: bool = False
     registrations: Mapping[str, Registration] | None = None
     position: SourcePosition | None = None
     database: str = ""
+    encoding: str = ""
+    is_read_by_walsync: bool = False
 
 
 def examine(settings: SourceSettings, targets: Iterable[str], report: Report) -> Source:
@@ -57,15 +69,15 @@ def _examine_session(
     report.refused(_WHERE, *problems)
     if not problems:
         report.ok(_WHERE, "wal_level is logical, and the role may replicate")
-    if row(session, "SELECT pg_catalog.pg_is_in_recovery()")[0]:
-        report.error("WS2906", _WHERE, "the server is a standby", "name the primary in source.dsn")
+    if not check_writable(session, "WS2906", report, where=_WHERE, key="source.dsn"):
         return
     slot = slots.find(session, settings.slot)
-    _check_retention(session, report)
-    _check_room(session, slot, report)
+    _check_encoding(session, source, report)
+    check_retention(session, slot, report)
     _check_tables(settings, session, source, report)
     _check_publication(settings, session, source.tables, report)
     _check_registry(settings, targets, session, source, report)
+    check_room(session, slot, len(targets - (source.registrations or {}).keys()), report)
     _check_slot(settings, session, slot, source, report)
     if not problems:
         source.position = _position(settings.dsn.get_secret_value(), session, slot)
@@ -75,66 +87,25 @@ def _version(session: Connection) -> str:
     return str(row(session, "SELECT pg_catalog.current_setting('server_version')")[0])
 
 
-def _check_retention(session: Connection, report: Report) -> None:
-    keep, idle = row(
-        session,
-        """
-        SELECT pg_catalog.current_setting('max_slot_wal_keep_size'),
-               pg_catalog.current_setting('idle_replication_slot_timeout', true)
-        """,
-    )
-    if idle not in {None, "0"}:
+def _check_encoding(session: Connection, source: Source, report: Report) -> None:
+    (source.encoding,) = row(session, "SELECT pg_catalog.current_setting('server_encoding')")
+    if source.encoding == "SQL_ASCII":
         report.warning(
-            "WS2903",
+            "WS2910",
             _WHERE,
-            f"idle_replication_slot_timeout is {idle}: a slot that nobody reads for so long is taken away",
-            "see that walsync is never down for so long, or ALTER SYSTEM SET idle_replication_slot_timeout = 0",
+            "the database is SQL_ASCII: it takes bytes that are no UTF-8 text, and a target would refuse them",
+            "mend such values before the first run, or move the data into a UTF8 database",
         )
-    if keep == "-1":
-        report.ok(_WHERE, "WAL is kept without limit (max_slot_wal_keep_size): watch walsync_slot_retained_bytes")
-    else:
-        report.warning(
-            "WS2902",
-            _WHERE,
-            f"max_slot_wal_keep_size is {keep}: a slot that falls further behind is taken away",
-            "see that it is more than what is written during the longest outage of a target",
-        )
-
-
-def _check_room(session: Connection, slot: slots.Slot | None, report: Report) -> None:
-    free_slots, free_senders = row(
-        session,
-        """
-        SELECT pg_catalog.current_setting('max_replication_slots')::int
-                   - (SELECT count(*) FROM pg_catalog.pg_replication_slots),
-               pg_catalog.current_setting('max_wal_senders')::int
-                   - (SELECT count(*) FROM pg_catalog.pg_stat_replication)
-        """,
-    )
-    needed_slots = 2 if slot is None else 1
-    needed_senders = 2 if slot is None or slot.active_pid is None else 1
-    if free_slots < needed_slots:
-        report.error(
-            "WS2404",
-            _WHERE,
-            f"{free_slots} replication slots are free, {needed_slots} are needed",
-            "drop slots that nobody needs, or raise max_replication_slots and restart the server",
-        )
-    if free_senders < needed_senders:
-        report.error(
-            "WS2901",
-            _WHERE,
-            f"{free_senders} walsenders are free, {needed_senders} are needed",
-            "raise max_wal_senders and restart the server",
-        )
-    if free_slots >= needed_slots and free_senders >= needed_senders:
-        report.ok(_WHERE, f"{free_slots} replication slots and {free_senders} walsenders are free")
 
 
 def _check_tables(settings: SourceSettings, session: Connection, source: Source, report: Report) -> None:
     found = catalogue.load(session, settings.tables)
     report.refused(_WHERE, *found.problems)
-    sound = not found.problems
+    sound = source.has_all_tables = not found.problems
+    schemas = {table.schema for table in found.tables}
+    for entry in settings.tables:
+        if found.tables and entry.table_name is None and entry.schema_name not in schemas:
+            report.warning("WS2209", _WHERE, f"{entry.table} names no table", "correct or remove it in source.tables")
     for table in found.tables:
         problems = requirements.of_table(session, table)
         report.refused(_WHERE, *problems)
@@ -187,8 +158,23 @@ def _check_slot(
         return
     if slot.active_pid is None:
         report.ok(_WHERE, f"slot {settings.slot} stands at {confirmed}")
-    else:
+        return
+    reader = _application(session, slot.active_pid)
+    source.is_read_by_walsync = reader.startswith(_OURS)
+    if source.is_read_by_walsync:
         report.ok(_WHERE, f"slot {settings.slot} stands at {confirmed}, read by pid {slot.active_pid}")
+    else:
+        report.warning(
+            "WS2908",
+            _WHERE,
+            f"slot {settings.slot} is read by pid {slot.active_pid} ({reader or 'unnamed'}), which is not walsync",
+            f"give source.slot another name, or end that program: SELECT pg_terminate_backend({slot.active_pid})",
+        )
+
+
+def _application(session: Connection, pid: int) -> str:
+    query = "SELECT (SELECT application_name FROM pg_catalog.pg_stat_activity WHERE pid = %s)"
+    return row(session, query, pid)[0] or ""
 
 
 def _position(dsn: str, session: Connection, slot: slots.Slot | None) -> SourcePosition:

@@ -1,8 +1,11 @@
 """Looks at one target: can it be reached, does it follow this source, would rows fit, may they be written."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
+from typing import Final
 
 import psycopg2
 
@@ -10,8 +13,8 @@ from walsync.check.finding import Report
 from walsync.check.rights import check_target_rights, row
 from walsync.check.source import NAME, Source
 from walsync.checkpoint.gap_guard import decide
-from walsync.errors import WalsyncError
-from walsync.postgres import connect
+from walsync.errors import ConfigurationError, WalsyncError
+from walsync.postgres import Connection, connect
 from walsync.source.table import Table
 from walsync.target.base import Checkpoint, Target
 from walsync.target.postgres.failures import judge, judge_connecting
@@ -20,6 +23,9 @@ from walsync.target.postgres.target import PostgresTarget
 from walsync.target.registry import open_target
 from walsync.target.selection import select
 from walsync.target.settings import TargetSettings
+from walsync.target.surrealdb.settings import MEMORY, SURREALKV, SurrealDBSettings
+
+_HELD: Final = "WS4601"
 
 
 async def examine(settings: TargetSettings, slot: str, source: Source) -> Report:
@@ -31,7 +37,7 @@ async def examine(settings: TargetSettings, slot: str, source: Source) -> Report
         checkpoint = await target.read_checkpoint()
         report.ok(where, "can be reached" + (f", stands at {checkpoint.lsn}" if checkpoint is not None else ", is new"))
         _check_position(settings.name, checkpoint, source, report, where=where)
-        tables = [one.table for one in select(settings, source.tables)]
+        tables = _select(settings, source)
         await _compare(target, tables, report, where=where)
         if isinstance(target, PostgresTarget) and target.replica_role is False:
             report.warning(
@@ -40,10 +46,15 @@ async def examine(settings: TargetSettings, slot: str, source: Source) -> Report
                 "its role may not set session_replication_role",
                 "on the target, Postgres 15 or later: GRANT SET ON PARAMETER session_replication_role TO <role>",
             )
+        if isinstance(settings, SurrealDBSettings):
+            _check_directory(settings, report, where=where)
         if isinstance(settings, PostgresSettings):
-            await asyncio.to_thread(_examine_database, settings, source, report, where=where)
+            await asyncio.to_thread(_examine_database, settings, source, tables, report, where=where)
     except WalsyncError as error:
-        report.refused(where, error)
+        if error.code == _HELD and source.is_read_by_walsync:
+            report.ok(where, "is held by the running instance, and was not looked at")
+        else:
+            report.refused(where, error)
     finally:
         await target.close()
     return report
@@ -58,6 +69,30 @@ def _check_position(name: str, checkpoint: Checkpoint | None, source: Source, re
         report.refused(where, error)
 
 
+def _select(settings: TargetSettings, source: Source) -> list[Table]:
+    try:
+        return [one.table for one in select(settings, source.tables)]
+    except ConfigurationError:
+        if source.has_all_tables:
+            raise
+        return []  # it may want what the source's own findings say is missing
+
+
+def _check_directory(settings: SurrealDBSettings, report: Report, *, where: str) -> None:
+    """Note a directory that could not be made: the engine, which makes it, is not asked to by a check."""
+    path = Path(settings.url.removeprefix(SURREALKV))
+    if settings.url == MEMORY or path.exists():
+        return
+    nearest = next(parent for parent in path.parents if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        report.error(
+            "WS4603",
+            where,
+            f"{path} cannot be made: {nearest} is no directory that may be written",
+            f"make it and let walsync write there: mkdir -p {path.parent}",
+        )
+
+
 async def _compare(target: Target, tables: Sequence[Table], report: Report, *, where: str) -> None:
     differences = await target.compare(tables)
     report.refused(where, *(difference.refusal() for difference in differences))
@@ -65,7 +100,9 @@ async def _compare(target: Target, tables: Sequence[Table], report: Report, *, w
         report.ok(where, "its tables fit, or can be created")
 
 
-def _examine_database(settings: PostgresSettings, source: Source, report: Report, *, where: str) -> None:
+def _examine_database(
+    settings: PostgresSettings, source: Source, tables: Sequence[Table], report: Report, *, where: str
+) -> None:
     try:
         with closing(connect(settings.dsn.get_secret_value(), application_name=NAME)) as session:
             (identifier,) = row(session, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
@@ -75,7 +112,19 @@ def _examine_database(settings: PostgresSettings, source: Source, report: Report
                 source.database,
             ):
                 report.error("WS4904", where, "it is the source database itself", "name another database in its dsn")
-            if check_target_rights(session, source.tables, report, where):
+            _check_encoding(session, source, report, where=where)
+            if check_target_rights(session, tables, report, where):
                 report.ok(where, "may be written")
     except psycopg2.Error as error:
         report.refused(where, judge(error, where) if error.pgcode else judge_connecting(error, where))
+
+
+def _check_encoding(session: Connection, source: Source, report: Report, *, where: str) -> None:
+    (encoding,) = row(session, "SELECT pg_catalog.current_setting('server_encoding')")
+    if source.encoding and encoding not in {"UTF8", source.encoding}:
+        report.warning(
+            "WS4905",
+            where,
+            f"its encoding is {encoding}, the source's is {source.encoding}: it lacks characters that the source has",
+            "make the target's database again: CREATE DATABASE ... ENCODING UTF8 TEMPLATE template0",
+        )

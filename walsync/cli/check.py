@@ -1,6 +1,7 @@
 """``walsync check``: the doctor's findings, printed like those of a good compiler."""
 
 import asyncio
+import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +12,9 @@ import orjson
 
 from walsync.check.doctor import examine
 from walsync.check.finding import Finding, Report, Severity
+from walsync.check.incomplete import complete
 from walsync.cli.options import load, with_config, with_logs
-from walsync.config import InvalidConfiguration
+from walsync.config import Config, InvalidConfiguration
 from walsync.logs import mask_text
 
 _FOUND_ERRORS: Final = 1
@@ -30,11 +32,15 @@ def check(path: Path | None, *, as_json: bool) -> int:
     """
     report = Report()
     code = 0
+    config: Config | None
     try:
-        report = asyncio.run(examine(load(path)))
+        config = load(path)
     except InvalidConfiguration as error:
-        report.invalid(error)
+        config, further = complete(error, path, os.environ)
+        report.invalid([*error.problems, *further])
         code = error.exit_code
+    if config is not None:
+        report.extend(asyncio.run(examine(config)).findings)
     _print_json(report) if as_json else _print(report)
     return code or (_FOUND_ERRORS if report.has_errors else 0)
 
@@ -50,7 +56,9 @@ def _print(report: Report) -> None:
         _print_finding(finding)
     counts = Counter(finding.severity for finding in report.findings)
     errors, warnings = counts[Severity.ERROR], counts[Severity.WARNING]
-    click.echo(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}, {counts[Severity.OK]} ok")
+    gravest = next((one for one in _COLOURS if counts[one]), Severity.OK)
+    summary = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}, {counts[Severity.OK]} ok"
+    click.secho(summary, fg=_COLOURS[gravest], bold=True)
 
 
 def _print_finding(finding: Finding) -> None:
@@ -60,7 +68,7 @@ def _print_finding(finding: Finding) -> None:
     if finding.why:
         click.echo(f"  why: {finding.why}")
     if finding.hint:
-        click.echo(f"  fix: {finding.hint}")
+        click.echo(f"  fix: {mask_text(finding.hint)}")
 
 
 def _count(number: int, noun: str) -> str:
