@@ -8,6 +8,7 @@ its version where it is ours: a container when a Docker engine answers, else the
 import contextlib
 import functools
 import gc
+import importlib
 import os
 import uuid
 import warnings
@@ -161,7 +162,7 @@ def _own_server(version: int, postgres_servers: Callable[[int], PostgresServer])
 
 @functools.cache
 def _docker_answers() -> bool:
-    import docker  # type: ignore[import-untyped]  # noqa: PLC0415 - slow to import
+    docker = importlib.import_module("docker")  # slow to import; and mypy would take our folder docker/ for it
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # docker leaks the socket of a connection that fails
