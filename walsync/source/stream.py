@@ -95,18 +95,28 @@ class Stream:
         try:
             _refuse_another(connection, identity)
             _refuse_gap(connection, slot, start)
-            sender_timeout_seconds = _sender_timeout_seconds(connection)
-            with connection.cursor() as cursor:
-                cursor.start_replication_expert(_command(slot, publication, start), decode=False)  # type: ignore[attr-defined]
-        except pg.ObjectInUse as error:
-            connection.close()
-            raise SlotActive("WS2405", str(error).strip(), hint="stop the other instance, or wait for it") from error
+            return cls.start(connection, slot=slot, publication=publication, start=start)
         except psycopg2.Error as error:
             connection.close()
             raise source_error(error) from error
         except BaseException:
             connection.close()
             raise
+
+    @classmethod
+    def start(cls, connection: Connection, *, slot: str, publication: str, start: LSN, messages: bool = False) -> Self:
+        """Stream from a slot on a replication session that is open, such as the one that made the slot.
+
+        With `messages` also what pg_logical_emit_message() wrote. On an error the session stays open.
+        """
+        try:
+            sender_timeout_seconds = _sender_timeout_seconds(connection)
+            with connection.cursor() as cursor:
+                cursor.start_replication_expert(_command(slot, publication, start, messages=messages), decode=False)  # type: ignore[attr-defined]
+        except pg.ObjectInUse as error:
+            raise SlotActive("WS2405", str(error).strip(), hint="stop the other instance, or wait for it") from error
+        except psycopg2.Error as error:
+            raise source_error(error) from error
         return cls(connection, start, sender_timeout_seconds)
 
     @property
@@ -199,10 +209,11 @@ class Stream:
             raise SourceUnavailable("WS2002", f"the source has not answered for {SILENCE_SECONDS:.0f} s")
 
 
-def _command(slot: str, publication: str, start: LSN) -> str:
+def _command(slot: str, publication: str, start: LSN, *, messages: bool) -> str:
     # The publication is an identifier inside a literal: quoted as the one, then as the other.
     names = quote(publication).replace("'", "''")
-    return f"START_REPLICATION SLOT {quote(slot)} LOGICAL {start} (proto_version '1', publication_names '{names}')"
+    options = f"proto_version '1', publication_names '{names}'" + (", messages 'true'" if messages else "")
+    return f"START_REPLICATION SLOT {quote(slot)} LOGICAL {start} ({options})"
 
 
 def _sender_timeout_seconds(connection: Connection) -> float:
