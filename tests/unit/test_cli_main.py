@@ -87,10 +87,10 @@ def test_a_secret_in_an_error_is_masked(raising: list[BaseException], capsys: py
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_is_listed_by_the_first_line_of_its_help(command: str) -> None:
+def test_every_command_is_listed_by_how_its_help_begins(command: str) -> None:
     found = cli.get_command(click.Context(cli), command)
     assert found is not None
-    assert (found.help or "").split("\n\n")[0] == COMMANDS[command]
+    assert " ".join((found.help or "").split()).startswith(COMMANDS[command].removesuffix("."))
 
 
 def test_listing_the_commands_imports_none_of_them() -> None:

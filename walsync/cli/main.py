@@ -17,6 +17,7 @@ import walsync
 from walsync.errors import WalsyncError
 
 COMMANDS: Final = {
+    "init": "Look at a source and write a configuration for it; change nothing there.",
     "run": "Keep the targets in step with the source.",
     "check": "Look for what would keep `run` from working; change nothing.",
     "status": "Show where source and targets are.",
