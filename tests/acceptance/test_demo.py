@@ -1,15 +1,21 @@
 """`walsync demo` shows what it says, and leaves nothing behind however it ends."""
 
+import re
 import shutil
 import signal
+import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from fix_walsync import Walsync, eventually
 
 SECONDS = 60
+TARGETS = ("replica", "weur", "enam", "apac", "graph")
+SHORT = ("demo", "--seconds", "1", "--rate", "100", "--seed", "7")
 
 
 @pytest.fixture
@@ -22,20 +28,25 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def demo(folder: Path, walsync_command: Callable[..., Walsync]) -> Walsync:
-    """Prepare the command, which makes its temporary files in `folder`."""
-    return walsync_command("", TMPDIR=str(folder))
+def new_demo(folder: Path, walsync_command: Callable[..., Walsync]) -> Callable[[], Walsync]:
+    """Prepare commands that make their temporary files in `folder`."""
+    return lambda: walsync_command("", TMPDIR=str(folder))
 
 
-def test_the_demo_kills_walsync_and_proves_that_every_table_is_equal(demo: Walsync, folder: Path) -> None:
-    assert demo.run("demo", "--seconds", "3", "--rate", "50", "--seed", "7", timeout=SECONDS * 3) == 0
+@pytest.fixture
+def demo(new_demo: Callable[[], Walsync]) -> Walsync:
+    """Prepare one command."""
+    return new_demo()
 
-    output = demo.stdout.read_text()
-    assert "SIGKILL of walsync" in output
-    assert "all equal" in output
-    assert "NO" not in output.split()
-    assert list(folder.iterdir()) == []
-    assert _processes(folder) == []
+
+def test_the_demo_survives_its_blows_and_proves_that_all_is_equal_twice_in_a_row(
+    new_demo: Callable[[], Walsync], folder: Path
+) -> None:
+    for demo in (new_demo(), new_demo()):
+        assert demo.run(*SHORT, timeout=SECONDS * 3) == 0, demo.output
+
+        _check_a_green_run(demo.stdout.read_text())
+        assert _is_empty(folder)
 
 
 @pytest.mark.parametrize(
@@ -45,19 +56,132 @@ def test_a_demo_that_is_ended_leaves_neither_processes_nor_files(
     demo: Walsync, folder: Path, blow: signal.Signals, code: int
 ) -> None:
     demo.start("demo", "--seconds", "600")
-    eventually(lambda: "writing for" in demo.stdout.read_text(), SECONDS, "the demo to write")
+    _await_line(demo, "writing for")
     assert len(_processes(folder)) > 3
 
-    assert demo.process is not None
-    demo.process.send_signal(blow)
+    _send(demo, blow)
 
     assert demo.wait(SECONDS) == code
-    eventually(lambda: not _processes(folder) and not list(folder.iterdir()), SECONDS, "everything to be gone")
+    eventually(lambda: _is_empty(folder), SECONDS, "everything to be gone")
 
 
-def _processes(folder: Path) -> list[str]:
+def test_what_outlives_a_killed_demo_is_removed_by_the_next(new_demo: Callable[[], Walsync], folder: Path) -> None:
+    killed, following = new_demo(), new_demo()
+    killed.start("demo", "--seconds", "600")
+    _await_line(killed, "walsync run, process")
+    for pid in _processes(folder, "keeper.py"):
+        _signal(pid, signal.SIGSTOP)  # they would clean up
+    killed.sigkill()
+    (left,) = folder.iterdir()
+    servers = [pid for pid in _processes(folder, "postgres") if pid not in _processes(folder, "keeper.py")]
+    assert len(servers) == 2
+
+    following.start("demo", "--seconds", "600")
+    _await_line(following, f"removed what a demo that was killed had left: {left}")
+
+    assert not left.exists()
+    assert not any(str(left) in _command_line(Path(f"/proc/{pid}/cmdline")) for pid in servers)
+    _await_line(following, "walsync run, process")  # the next one works
+    _send(following, signal.SIGINT)
+    assert following.wait(SECONDS) == 130
+    assert _is_empty(folder)
+
+
+def test_a_kept_demo_takes_up_a_table_of_ones_own_by_the_commands_that_it_prints(demo: Walsync, folder: Path) -> None:
+    demo.start("demo", "--keep", "--seconds", "0")
+    _await_line(demo, "Everything stays until Ctrl-C.")
+    create, restart, look = eventually(
+        lambda: found if len(found := re.findall(r"^  \$ (.*)$", demo.stdout.read_text(), re.MULTILINE)) == 3 else None,
+        SECONDS,
+        "three commands",
+    ) or ("", "", "")
+
+    _shell(create)
+    _shell(restart)
+    _await_line(demo, "public.notes is in all five targets")
+
+    seen = _shell(look)
+    assert [line for line in seen.splitlines() if line.endswith(" rows")] == [
+        f"{name}: 1 rows" for name in ("source", *TARGETS)
+    ]
+    assert seen.count("('1', 'hello')") == 6
+    _send(demo, signal.SIGINT)
+    assert demo.wait(SECONDS) == 0
+    verdict = re.findall(r"^public\.notes +1 .*", demo.stdout.read_text(), re.MULTILINE)
+    assert [line.split()[-5:] for line in verdict] == [["equal"] * 5]
+    assert _is_empty(folder)
+
+
+def test_a_row_that_differs_in_one_target_makes_the_demo_fail(demo: Walsync, folder: Path) -> None:
+    demo.start(*SHORT)
+    _await_line(demo, "writing for")
+    (file,) = folder.glob("*/*/enam.sqlite")
+    with closing(sqlite3.connect(file, timeout=SECONDS)) as connection, connection:
+        connection.execute("UPDATE app__orgs SET management_email = 'x@example.com' WHERE id = 1")
+
+    assert demo.wait(SECONDS * 2) == 4
+
+    output = demo.stdout.read_text()
+    assert "enam: app.orgs: " in output
+    assert "1 missing, 1 extra" in output
+    assert re.search(r"^enam .* NO *$", output, re.MULTILINE)
+    assert re.search(r"^weur .* equal *$", output, re.MULTILINE)
+    assert output.endswith("NOT EQUAL\n")
+
+
+def _check_a_green_run(output: str) -> None:
+    assert "\x1b" not in output
+    assert re.search(r"SIGKILL of walsync, process \d+", output)
+    assert re.search(r"all five follow again .* rows copied again: 0;", output)
+    changes = {
+        name: int(count.replace(",", "")) for name, count in re.findall(r"  (\w+) +\+([\d,]+) changes, from", output)
+    }
+    assert changes.pop("replica") == 0
+    assert sorted(changes) == sorted({*TARGETS} - {"replica"})
+    assert all(count > 0 for count in changes.values()), output
+    verdicts = re.findall(r"^(?:app|media)\.\w+ .*", output, re.MULTILINE)
+    assert len(verdicts) == 11
+    assert all(line.split()[-5:] == ["equal"] * 5 for line in verdicts)
+    for name in TARGETS:
+        assert re.search(rf"^{name} .* ms +equal *$", output, re.MULTILINE), name
+    assert output.endswith("all equal\n")
+
+
+def _await_line(demo: Walsync, text: str) -> None:
+    def said() -> bool:
+        assert demo.is_running, demo.output
+        return text in demo.stdout.read_text()
+
+    eventually(said, SECONDS, f"the demo to say: {text}")
+
+
+def _send(demo: Walsync, number: signal.Signals) -> None:
+    assert demo.process is not None
+    demo.process.send_signal(number)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    subprocess.run(["kill", f"-{number}", str(pid)], check=True)
+
+
+def _shell(command: str) -> str:
+    """Run a line as somebody would who has copied it."""
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _is_empty(folder: Path) -> bool:
+    return not _processes(folder) and not list(folder.iterdir())
+
+
+def _processes(folder: Path, word: str = "") -> list[int]:
     """List the processes that name the folder: the demo's servers, their keepers, and walsync."""
-    return [line for line in map(_command_line, Path("/proc").glob("[0-9]*/cmdline")) if str(folder) in line]
+    return [
+        int(file.parent.name)
+        for file in Path("/proc").glob("[0-9]*/cmdline")
+        if str(folder) in (line := _command_line(file)) and word in line
+    ]
 
 
 def _command_line(file: Path) -> str:

@@ -1,12 +1,25 @@
-"""What the acceptance runs rely on: the comparison finds every difference, the workload counts what it committed."""
+"""What the demo and the acceptance runs rely on: every difference is found, the workload counts what it committed."""
 
+import asyncio
+import json
+import sqlite3
 import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from random import Random
 
+import cbor2
 import pytest
 from fix_postgres import Database
+from fix_walsync import Walsync
+from surrealdb._surrealdb_ext import AsyncEmbeddedDB
 
 from walsync.demo.compare import PostgresReader, compare
+from walsync.demo.reading_d1 import D1Reader
+from walsync.demo.reading_surrealdb import DATABASE, NAMESPACE, SurrealDBReader
+from walsync.demo.watch import Sight
 from walsync.demo.workload import Operation, Style, Transaction, Workload
 
 TABLES = """
@@ -17,6 +30,29 @@ CREATE TABLE app.bag (a int, b text);
 ROWS = """
 INSERT INTO app."Odd % name" VALUES (1, 'x', 1.10, '2024-01-01 00:00+00'), (2, NULL, 'NaN', 'infinity');
 INSERT INTO app.bag VALUES (1, ''), (1, ''), (2, 'b');
+"""
+
+
+VALUES = """
+CREATE SCHEMA app;
+CREATE TYPE app.mood AS ENUM ('so so', 'ok');
+CREATE TABLE app.values (id bigint PRIMARY KEY, flag boolean, n numeric, d double precision, b bytea, u uuid,
+    at timestamptz, local timestamp, day date, length interval, mood app.mood, words text[], grid int[], moments
+    timestamptz[], shared tstzrange, span int4range, note json, doc jsonb, "a""b" text);
+INSERT INTO app.values VALUES
+    (1, true, 1.10, 0.1, '\\x00ff', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '2024-02-29 12:00:00.5+00',
+     '1969-12-31 23:59:59.999999', '2024-02-29', '1 year 2 mons -3 days 04:05:06.7', 'so so',
+     ARRAY['a "b" \\ c', NULL, '', 'NULL', '{}', 'ü'], '{{1,2},{3,NULL}}', '{2024-02-29 12:00:00+00,infinity}',
+     '["2024-01-01 00:00:00.25+00",infinity)', '[1,5)', '{"b" : 1.50, "a": [null, true, "x"]}',
+     '{"n": 123456789012345678901234567890.5, "s": "ü\\"", "none": null}', ''),
+    (2, false, 'NaN', 'Infinity', '', NULL, 'infinity', 'infinity', 'infinity', '-0.000001 s', NULL, '{}', '{}', '{}',
+     'empty', '(,)', 'null', '{"$json": "x"}', E'tab\\t and\\nline'),
+    (3, NULL, NULL, '-0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'null', NULL);
+CREATE TABLE app.bag (a int, b text);
+ALTER TABLE app.bag REPLICA IDENTITY FULL;
+INSERT INTO app.bag VALUES (1, 'x'), (1, 'x'), (2, NULL);
+CREATE TABLE app.pairs (id int, part text, PRIMARY KEY (id, part));
+INSERT INTO app.pairs VALUES (1, 'a'), (1, 'b');
 """
 
 
@@ -61,6 +97,79 @@ def test_settings_of_a_database_are_no_difference(both: tuple[Database, Database
     target.execute(f"ALTER DATABASE {target.name} SET timezone = 'Asia/Tokyo'")
     target.execute(f"ALTER DATABASE {target.name} SET datestyle = 'German'")
     assert differences(source, target) == {}
+
+
+@pytest.fixture
+def stored(source: Database, tmp_path: Path, walsync_command: Callable[..., Walsync]) -> tuple[PostgresReader, Path]:
+    """Let walsync copy rows of many types into a D1 file and a SurrealDB directory."""
+    source.execute(VALUES.replace("\\\\", "\\"))
+    graph = {"url": f"surrealkv://{tmp_path}/graph", "namespace": NAMESPACE, "database": DATABASE}
+    config = {
+        "source": {"dsn": source.dsn, "tables": ["app.*"]},
+        "targets": [
+            {"name": "weur", "type": "d1", "url": f"sqlite://{tmp_path}/weur.sqlite"},
+            {"name": "graph", "type": "surrealdb", **graph},
+        ],
+        "http": {"listen": ""},
+    }
+    walsync = walsync_command(json.dumps(config))  # JSON is YAML
+    assert walsync.run("run", "--until-caught-up", "--timeout", "30s") == 0, walsync.output
+    return PostgresReader(source.dsn), tmp_path
+
+
+def found_in_d1(source: PostgresReader, folder: Path) -> dict[str, tuple[int, int]]:
+    found = compare(source, D1Reader(folder / "weur.sqlite", source), ["app"])
+    return {one.table.name: (len(one.missing), len(one.extra)) for one in found if not one.equal}
+
+
+def found_in_surrealdb(source: PostgresReader, folder: Path) -> dict[str, tuple[int, int]]:
+    with closing(SurrealDBReader(folder / "graph", source)) as reader:
+        found = compare(source, reader, ["app"])
+    return {one.table.name: (len(one.missing), len(one.extra)) for one in found if not one.equal}
+
+
+def test_every_difference_in_a_d1_file_is_found(stored: tuple[PostgresReader, Path]) -> None:
+    assert found_in_d1(*stored) == {}
+    source, folder = stored
+    for change, expected in (
+        ("UPDATE app__values SET n = '1.1' WHERE id = 1", {"values": (1, 1)}),
+        ("DELETE FROM app__bag WHERE rowid = 1", {"values": (1, 1), "bag": (1, 0)}),
+        ("ALTER TABLE app__bag ADD COLUMN c TEXT", {"values": (1, 1), "bag": (3, 2)}),
+        ("DROP TABLE app__pairs", {"values": (1, 1), "bag": (3, 2), "pairs": (2, 0)}),
+    ):
+        with closing(sqlite3.connect(folder / "weur.sqlite")) as connection, connection:
+            connection.execute(change)
+        assert found_in_d1(source, folder) == expected, change
+
+
+def test_every_difference_in_a_surrealdb_directory_is_found(stored: tuple[PostgresReader, Path]) -> None:
+    assert found_in_surrealdb(*stored) == {}
+    source, folder = stored
+    for change, expected in (
+        ("UPDATE app__values:1 SET n = 1.11dec", {"values": (1, 1)}),
+        ("DELETE app__pairs:[1, 'a']", {"values": (1, 1), "pairs": (1, 0)}),
+        ("UPDATE app__pairs SET more = 1", {"values": (1, 1), "pairs": (2, 1)}),
+        ("REMOVE TABLE app__bag", {"values": (1, 1), "pairs": (2, 1), "bag": (3, 0)}),
+    ):
+        asyncio.run(surrealql(folder / "graph", change))
+        assert found_in_surrealdb(source, folder) == expected, change
+
+
+async def surrealql(directory: Path, statement: str) -> None:
+    database = AsyncEmbeddedDB(f"surrealkv://{directory}")
+    await database.connect()
+    for method, parameters in (("use", [NAMESPACE, DATABASE]), ("query", [statement, {}])):
+        answer = await database.execute(cbor2.dumps({"id": "1", "method": method, "params": parameters}))
+    assert [one["status"] for one in cbor2.loads(answer)["result"]] == ["OK"]
+
+
+def test_a_share_of_the_delays_lies_where_prometheus_puts_it() -> None:
+    sight = Sight("weur", delays=Counter({0.01: 50, 0.1: 49, 1.0: 0, float("inf"): 1}))
+    assert sight.delay(0.25) == pytest.approx(0.005)
+    assert sight.delay(0.5) == pytest.approx(0.01)
+    assert sight.delay(0.99) == pytest.approx(0.1)
+    assert sight.delay(1.0) == pytest.approx(1.0)  # nobody knows how far above the last bound
+    assert Sight("enam").delay(0.5) is None
 
 
 def test_the_workload_counts_what_it_committed_and_nothing_else(source: Database) -> None:

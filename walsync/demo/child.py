@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Final
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from walsync.demo.engines import keeper
 from walsync.errors import WalsyncError
@@ -31,17 +29,13 @@ class Child:
         self.pid = 0
         self._folder = folder
         self._config = config
-        self._url = url
+        self.url = url
         self._keeper: subprocess.Popen[bytes] | None = None
 
     @property
-    def is_ready(self) -> bool:
-        """Whether every target follows the stream."""
-        try:
-            with urlopen(f"{self._url}/ready", timeout=5) as answer:  # noqa: S310 - our own address
-                return bool(answer.status == 200)  # noqa: PLR2004
-        except (URLError, OSError):
-            return False
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._keeper is None or self._keeper.poll() is not None
 
     def start(self, *arguments: str) -> None:
         """Start `walsync run`."""
@@ -59,7 +53,7 @@ class Child:
 
     def require_running(self) -> None:
         """Raise with the end of the log when it has ended by itself."""
-        if self._keeper is None or self._keeper.poll() is not None:
+        if self.has_ended:
             raise self.failed("ended by itself")
 
     def kill(self) -> None:

@@ -1,164 +1,232 @@
-"""`walsync demo`: two real servers, a workload, a SIGKILL of walsync in the middle, and a comparison of all rows."""
+"""`walsync demo`: five targets, a workload, a SIGKILL of walsync and an outage in it, and a comparison of all rows."""
 
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
-import psycopg2
-from rich.console import Console
-from rich.table import Table
-
-from walsync.demo import tables
-from walsync.demo.child import Child
+from walsync.demo import keep, tables
 from walsync.demo.compare import Comparison, PostgresReader, compare
-from walsync.demo.engines import PostgresServer, free_port, from_wheel
-from walsync.demo.engines.installation import workspace
+from walsync.demo.display import Display
+from walsync.demo.engines import leftovers
+from walsync.demo.stage import REPLICA, Stage, places, reader
+from walsync.demo.watch import Sight, Watch
 from walsync.demo.workload import Style, Tally, Workload
 
-SOURCE_VERSION: Final = 18
-TARGET_VERSION: Final = 16
-_PLAIN_WIDTH: Final = 100  # for files and pipes, which have no width of their own
-_POLL_SECONDS: Final = 0.05
-_READY_SECONDS: Final = 60.0
-_CATCH_UP_SECONDS: Final = 60
-
-_CONFIG: Final = """\
-source:
-  dsn: {source}
-  tables: ["app.*", "media.*"]
-targets:
-  - {{name: replica, type: postgres, dsn: "{target}"}}
-http: {{listen: "127.0.0.1:{port}"}}
-"""
+OUTAGE_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.2
+_WAIT_SECONDS: Final = 60.0
+_KILL_AT: Final = 0.25
+_OUTAGE_AT: Final = 0.5
+"""Parts of the time that is written; an outage begins when the one before is over."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How long and how fast the workload writes, and what it is made from."""
+    """How long and how fast the workload writes, what it is made from, and whether everything stays afterwards."""
 
     seconds: float = 10.0
     rate: float = 200.0
     seed: int = 1
+    keep: bool = False
 
 
-class Demo:
-    """Everything that runs during the demo; `with` ends it all."""
+def run(options: Options) -> bool:
+    """Do it all; returns whether every table of every target is equal to its source."""
+    display = Display()
+    for folder in leftovers.remove():
+        display.say(f"removed what a demo that was killed had left: {folder}")
+    display.say("starting two servers")
+    with Stage() as stage:
+        return _Demo(options, stage, display).run()
 
-    def __init__(self, options: Options) -> None:
+
+class _Demo:
+    def __init__(self, options: Options, stage: Stage, display: Display) -> None:
         self._options = options
-        self._console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
-        self._stack = ExitStack()
-        self._started_at = time.monotonic()
+        self._stage = stage
+        self._display = display
+        self._watch = Watch(stage.child.url)
         self._pause = threading.Event()  # never set: its `wait` is the pace
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
     def run(self) -> bool:
-        """Do it all; returns whether every table is equal."""
-        self._say("starting two servers")
-        source = self._stack.enter_context(PostgresServer(from_wheel(SOURCE_VERSION)))
-        target = self._stack.enter_context(PostgresServer(from_wheel(TARGET_VERSION)))
-        self._say(f"Postgres {source.version} on port {source.port} -> Postgres {target.version} on port {target.port}")
-        _fill(source.dsn())
-        child = self._stack.enter_context(self._child(source, target))
-        child.start()
-        self._until(child, lambda: child.is_ready, _READY_SECONDS, "the snapshot")
-        self._say("snapshot complete")
-        tally = self._write(source, child)
-        self._catch_up(child)
-        found = compare(PostgresReader(source.dsn()), PostgresReader(target.dsn()), tables.SCHEMAS)
-        self._show(found, tally)
-        return all(comparison.equal for comparison in found)
+        stage = self._stage
+        for server, role in ((stage.source, "source"), (stage.target, "target")):
+            self._display.say(f"Postgres {server.version}, the {role}: {server.dsn()}")
+        stage.execute(tables.CREATE, tables.FILL)
+        self._copy()
+        tally, seconds = self._write()
+        self._catch_up()
+        equal = self._compare(tally, seconds, tables.SCHEMAS)
+        if self._options.keep:
+            keep.everything(stage, self._watch, self._display)
+            return self._compare_again()
+        return equal
 
-    @contextmanager
-    def _child(self, source: PostgresServer, target: PostgresServer) -> Iterator[Child]:
-        # Inside the engines' folder, which the keepers remove if this process is killed.
-        folder = Path(tempfile.mkdtemp(prefix="walsync-", dir=workspace().folder))
-        port = free_port()
-        config = folder / "walsync.yaml"
-        config.write_text(_CONFIG.format(source=source.dsn(), target=target.dsn(), port=port), encoding="utf-8")
-        child = Child(folder, config, f"http://127.0.0.1:{port}")
-        try:
-            yield child
-        finally:
-            child.close()
+    def _copy(self) -> None:
+        """Let walsync make its five snapshots."""
+        source = PostgresReader(self._stage.source.dsn())
+        rows = sum(source.count(table) for table in source.tables(tables.SCHEMAS))
+        self._stage.child.start()
+        self._display.say(f"walsync run, process {self._stage.child.pid}: five snapshots of {rows:,} rows begin")
+        with self._display.copying(rows):
+            self._go_on(self._watch.all_stream, "the snapshots")
+        for sight in self._watch.targets.values():
+            copied = f"{sight.copied_rows:,} rows of {len(sight.copied)} tables in {sight.copy_seconds:.1f} s"
+            self._display.say(f"  {sight.name:8} {copied}")
 
-    def _write(self, source: PostgresServer, child: Child) -> Tally:
-        """Let the workload run, and kill walsync in the middle of it."""
-        seconds = self._options.seconds
-        style = Style(rate=self._options.rate)
-        workload = Workload(source.dsn(), tables.operations(), seed=self._options.seed, style=style)
-        self._say(f"writing for {seconds:g} s, at most {style.rate:g} transactions/s, seed {self._options.seed}")
+    def _write(self) -> tuple[Tally, float]:
+        """Let the workload run, with both blows in it; returns what was written, and in how many seconds."""
+        options = self._options
+        workload = Workload(
+            self._stage.source.dsn(), tables.operations(), seed=options.seed, style=Style(rate=options.rate)
+        )
+        pace = f"at most {options.rate:g} transactions/s" if options.rate else "as fast as it goes"
+        self._display.say(f"writing for {options.seconds:g} s, {pace}, seed {options.seed}")
+        began = time.monotonic()
         workload.start()
         try:
-            self._pause.wait(seconds / 2)
-            child.require_running()
-            pid = child.pid
-            child.kill()
-            child.start()
-            self._say(f"SIGKILL of walsync, process {pid}; started again as {child.pid}")
-            self._pause.wait(seconds / 2)
-            child.require_running()
+            with self._display.streaming(self._watch):
+                self._go_on_until(began + options.seconds * _KILL_AT)
+                self._kill(workload.tally)
+                self._go_on_until(began + options.seconds * _OUTAGE_AT)
+                self._stop_target()
+                self._go_on_until(began + options.seconds)
         finally:
             tally = workload.stop()
-        self._say(f"written: {tally.committed:,} transactions, {tally.rolled_back:,} rolled back")
-        return tally
+        seconds = time.monotonic() - began
+        self._display.say(
+            f"written in {seconds:.1f} s: {tally.committed:,} transactions with {tally.rows:,} changes;"
+            f" {tally.rolled_back:,} were rolled back"
+        )
+        return tally, seconds
 
-    def _catch_up(self, child: Child) -> None:
-        self._until(child, lambda: child.is_ready, _READY_SECONDS, "the target to follow the stream again")
-        if child.stop() != 0:
-            raise child.failed("did not drain")
-        child.start("--until-caught-up", "--timeout", f"{_CATCH_UP_SECONDS}s")
-        if child.wait() != 0:
-            raise child.failed("did not catch up")
-        self._say("caught up")
-
-    def _until(self, child: Child, reached: Callable[[], bool], seconds: float, what: str) -> None:
-        deadline = time.monotonic() + seconds
-        while not reached():
-            child.require_running()
-            if time.monotonic() > deadline:
-                raise child.failed(f"took more than {seconds:.0f} s for {what}")
-            self._pause.wait(_POLL_SECONDS)
-
-    def _say(self, line: str) -> None:
-        self._console.print(f"{time.monotonic() - self._started_at:5.1f} s  {line}", soft_wrap=True)
-
-    def _show(self, found: list[Comparison], tally: Tally) -> None:
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        table.add_column("TABLE", no_wrap=True)
-        for column in ("ROWS", "CHANGES"):
-            table.add_column(column, justify="right")
-        table.add_column("EQUAL")
-        for comparison in found:
-            name = str(comparison.table)
-            changes = sum(rows for (changed, _), rows in tally.changes.items() if changed == name)
-            table.add_row(name, f"{comparison.rows:,}", f"{changes:,}", "yes" if comparison.equal else "[red]NO[/red]")
-        self._console.print(table)
-        equal = all(comparison.equal for comparison in found)
-        for comparison in found:
-            if not comparison.equal:
-                self._console.print(str(comparison), markup=False, soft_wrap=True)
-        rows = sum(comparison.rows for comparison in found)
-        rate = tally.rows / self._options.seconds if self._options.seconds else 0
-        self._console.print(
-            f"{rows:,} rows, {tally.rows:,} changes, {rate:,.0f} changes/s, one SIGKILL: "
-            + ("[green]all equal[/green]" if equal else "[red]NOT EQUAL[/red]"),
-            soft_wrap=True,
+    def _kill(self, tally: Tally) -> None:
+        """Kill walsync as a crash would, and start it again."""
+        child, began = self._stage.child, time.monotonic()
+        self._watch.look()
+        committed, pid = tally.committed, child.pid
+        child.kill()
+        self._watch.begin_process()
+        self._display.say(f"SIGKILL of walsync, process {pid}: nothing reaches any target, the writers go on")
+        child.start()
+        self._display.say(f"walsync run again, process {child.pid}")
+        self._go_on(self._watch.all_stream, "the targets to follow the stream again")
+        copied = sum(sight.copied_by_this_process for sight in self._watch.targets.values())
+        self._display.say(
+            f"all five follow again {time.monotonic() - began:.1f} s after the SIGKILL; rows copied again: {copied};"
+            f" transactions committed meanwhile: {tally.committed - committed:,}"
         )
 
+    def _stop_target(self) -> None:
+        """Stop the target's server for a while, and measure what the other targets do."""
+        server = self._stage.target
+        server.stop()
+        began = time.monotonic()
+        self._display.say(f"Postgres {server.version}, the target {REPLICA}, is stopped")
+        self._watch.look()
+        before = {name: _Position.of(sight) for name, sight in self._watch.targets.items()}
+        self._go_on_until(began + OUTAGE_SECONDS)
+        after = {name: _Position.of(sight) for name, sight in self._watch.targets.items()}
+        state = self._watch.targets[REPLICA].state
+        server.start()
+        self._display.say(
+            f"Postgres {server.version} is up again after {time.monotonic() - began:.1f} s. {REPLICA} was {state};"
+            " in that time:"
+        )
+        for name, position in before.items():
+            self._display.say(f"  {name:8} {position.to(after[name])}")
+        self._go_on(self._watch.all_stream, f"{REPLICA} to follow the stream again")
+        self._display.say(f"{REPLICA} follows again {time.monotonic() - began:.1f} s after it was stopped")
 
-def _fill(dsn: str) -> None:
-    with closing(psycopg2.connect(dsn)) as session, session, session.cursor() as cursor:
-        cursor.execute(tables.CREATE)
-        cursor.execute(tables.FILL)
+    def _catch_up(self) -> None:
+        """Wait until every target has everything, and end walsync in order."""
+        goal = self._stage.wal_end()
+        self._go_on(lambda: self._watch.all_have(goal), "every target to have everything")
+        if self._stage.child.stop() != 0:
+            raise self._stage.child.failed("did not drain")
+        self._display.say(f"every target has everything, up to {goal}; walsync drained and ended with 0")
+
+    def _compare(self, tally: Tally, seconds: float, schemas: Sequence[str]) -> bool:
+        found = self._found(schemas)
+        changes: Counter[str] = Counter()
+        for (table, _), rows in tally.changes.items():
+            changes[table] += rows
+        self._display.print()
+        self._display.show_tables(found, changes)
+        self._display.print()
+        self._display.show_targets(found, self._watch, seconds)
+        self._display.print()
+        equal = _equal(found)
+        rows = sum(one.rows for comparisons in found.values() for one in comparisons)
+        self._display.conclude(
+            f"{rows:,} rows in five targets compared value by value, after {tally.rows:,} changes"
+            f" ({tally.rows / seconds:,.0f}/s), a SIGKILL and an outage",
+            equal=equal,
+        )
+        return equal
+
+    def _compare_again(self) -> bool:
+        """Compare once more, with what was created meanwhile."""
+        child = self._stage.child
+        if not child.has_ended and child.stop() != 0:
+            raise child.failed("did not drain")
+        child.start("--until-caught-up", "--timeout", f"{_WAIT_SECONDS:.0f}s")
+        if child.wait() != 0:
+            raise child.failed("did not catch up")
+        found = self._found((*tables.SCHEMAS, "public"))
+        self._display.show_tables(found, {})
+        equal = _equal(found)
+        self._display.conclude("compared once more", equal=equal)
+        return equal
+
+    def _found(self, schemas: Sequence[str]) -> dict[str, list[Comparison]]:
+        """Compare all targets; walsync does not run meanwhile."""
+        self._display.say("comparing every value with psycopg2, sqlite3 and SurrealDB's engine:")
+        dsn, targets = places(self._stage.folder)
+        source = PostgresReader(dsn)
+        found: dict[str, list[Comparison]] = {}
+        for place in targets:
+            with ExitStack() as stack:
+                found[place.name] = compare(source, reader(place, source, stack), schemas)
+            different = sum(1 for one in found[place.name] if not one.equal)
+            self._display.say(f"  {place.name:8} {len(found[place.name])} tables, {different} of them different")
+        return found
+
+    def _go_on_until(self, moment: float) -> None:
+        self._go_on(lambda: time.monotonic() >= moment, "the time to pass", seconds=self._options.seconds)
+
+    def _go_on(self, reached: Callable[[], bool], what: str, *, seconds: float = 0.0) -> None:
+        """Watch and show until something is reached; WS1904 when walsync ends, or takes too long."""
+        deadline = time.monotonic() + seconds + _WAIT_SECONDS
+        while True:
+            self._stage.child.require_running()
+            self._watch.look()
+            self._display.update(self._watch)
+            if reached():
+                return
+            if time.monotonic() > deadline:
+                raise self._stage.child.failed(f"took more than {_WAIT_SECONDS:.0f} s for {what}")
+            self._pause.wait(_LOOK_SECONDS)
+
+
+@dataclass(frozen=True)
+class _Position:
+    """How far a target was at a moment."""
+
+    position: object
+    changes: int
+
+    @classmethod
+    def of(cls, sight: Sight) -> "_Position":
+        return cls(sight.position, sight.counters["changes"])
+
+    def to(self, later: "_Position") -> str:
+        return f"{later.changes - self.changes:+,} changes, from {self.position} to {later.position}"
+
+
+def _equal(found: dict[str, list[Comparison]]) -> bool:
+    return all(one.equal for comparisons in found.values() for one in comparisons)

@@ -2,7 +2,8 @@
 
 The workspace is one temporary folder per process: an empty data directory per version (initdb takes a second, a copy a
 tenth of one), copies of binaries that the server's account could not read, and the servers' own folders. It is not kept
-between processes, so nothing has to be locked, aged or trusted, and it goes when the process ends.
+between processes, so nothing has to be aged or trusted, and it goes when the process ends; see `leftovers` for when
+that was too sudden.
 """
 
 import atexit
@@ -18,6 +19,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from walsync.demo.engines import leftovers
 from walsync.demo.engines.keeper import server_environment
 from walsync.errors import ConfigurationError, WalsyncError
 
@@ -102,8 +104,9 @@ class Workspace:
 
     def __init__(self) -> None:
         self.account = Account.for_servers()
-        self.folder = Path(tempfile.mkdtemp(prefix="walsync-engines-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=leftovers.PREFIX))
         self._give(self.folder)
+        self._owned = leftovers.own(self.folder)
         self._lock = threading.Lock()
         self._readable: dict[Path, Installation] = {}
         self._templates: dict[Path, Path] = {}

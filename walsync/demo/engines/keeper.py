@@ -11,6 +11,7 @@ left to remove the folder. The keeper is a single thread when it forks, and its 
 
 import ctypes
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -25,6 +26,7 @@ CANNOT_EXECUTE = 126
 def main() -> None:
     """Start the server, wait for its end, and end it if stdin closes first."""
     uid, gid, folder, *command = sys.argv[1:]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # SIGQUIT is how things end here, and no reason for a core file
     keeper = os.getpid()
     server = os.fork()
     if server == 0:

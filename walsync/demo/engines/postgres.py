@@ -5,7 +5,6 @@ clients can reconnect after a stop. fsync is off: the data survives a kill of th
 """
 
 import contextlib
-import ctypes
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from urllib.parse import quote
 
 import psycopg2
 
-from walsync.demo.engines import keeper
+from walsync.demo.engines import keeper, leftovers
 from walsync.demo.engines.installation import SUPERUSER, EngineFailed, Installation, from_wheel, workspace
 from walsync.demo.engines.port import HOST, free_port
 
@@ -37,8 +36,6 @@ GONE_SECONDS = 10.0  # how long killed processes may take to disappear
 POLL_SECONDS = 0.01
 PORT_ATTEMPTS = 5
 LOG_TAIL_LINES = 20
-PID_FILE_SHARED_MEMORY_LINE = 6  # "key id" of the System V segment: LOCK_FILE_LINE_SHMEM_KEY - 1, utils/pidfile.h
-IPC_RMID = 0  # linux/ipc.h
 
 
 class PostgresServer:
@@ -145,7 +142,7 @@ class PostgresServer:
     def close(self) -> None:
         """End the server at once and remove its folder; it cannot be started again."""
         self._end(signal.SIGQUIT, STOP_SECONDS)
-        self._remove_shared_memory()
+        leftovers.remove_shared_memory(self.data)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write_settings(self) -> None:
@@ -214,15 +211,6 @@ class PostgresServer:
             if time.monotonic() > deadline:
                 raise self._failed(f"has processes that a SIGKILL did not end within {GONE_SECONDS:.0f} s")
             time.sleep(POLL_SECONDS)
-
-    def _remove_shared_memory(self) -> None:
-        # A killed server leaves its pid file and a System V segment, which only its next start would remove.
-        try:
-            lines = (self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-            segment = int(lines[PID_FILE_SHARED_MEMORY_LINE].split()[1])
-        except (FileNotFoundError, IndexError):
-            return
-        ctypes.CDLL(None).shmctl(segment, IPC_RMID, None)
 
     def _failed(self, what: str) -> EngineFailed:
         tail = self.log_tail()

@@ -1,0 +1,27 @@
+"""Writes arrays, as D1 and SurrealDB keep them, in the form that Postgres reads."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+_LENGTH: Final = re.compile(r"\(.*?\)")
+
+
+def base_type(type_: str) -> str:
+    """Return a type's name without its length: `numeric(5,2)` is `numeric`."""
+    return _LENGTH.sub("", type_)
+
+
+def array(found: object, write: Callable[[Any], str]) -> str:
+    """Write nested lists; a string is the literal already, of an array whose lower bounds are not 1."""
+    if not isinstance(found, list):
+        return str(found)
+    return "{" + ",".join(_item(item, write) for item in found) + "}"
+
+
+def _item(item: object, write: Callable[[Any], str]) -> str:
+    if item is None:
+        return "NULL"
+    if isinstance(item, list):
+        return array(item, write)
+    return '"' + write(item).replace("\\", "\\\\").replace('"', '\\"') + '"'
