@@ -8,7 +8,7 @@ import aiohttp
 import orjson
 import pytest
 
-from walsync.cli.status import ask
+from walsync.cli.ask import ask
 from walsync.errors import WalsyncError
 from walsync.http.server import HttpRefused, serve
 from walsync.http.settings import HttpSettings
@@ -164,6 +164,13 @@ async def test_the_status_command_finds_nobody_where_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     assert await ask(HttpSettings(listen=f"127.0.0.1:{port}")) is None
+
+
+async def test_the_status_command_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("walsync.cli.ask._ANSWER_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(WalsyncError) as raised:
+        await ask(HttpSettings(listen=f"127.0.0.1:{silent.getsockname()[1]}"))
+    assert raised.value.code == "WS7004"
 
 
 async def test_the_status_command_tells_another_server_from_walsync() -> None:

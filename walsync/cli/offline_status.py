@@ -69,7 +69,11 @@ def _read_source(settings: SourceSettings, status: SourceStatus) -> SourceStatus
     # An instance without HTTP, or one that listens elsewhere.
     state = SourceState.NOT_RUNNING if slot.active_pid is None else SourceState.STREAMING
     return replace(
-        status, state=state, confirmed_flush_lsn=slot.confirmed_flush_lsn, retained_bytes=slot.retained_bytes
+        status,
+        state=state,
+        confirmed_flush_lsn=slot.confirmed_flush_lsn,
+        retained_bytes=slot.retained_bytes,
+        wal_status=slot.wal_status,
     )
 
 

@@ -4,14 +4,16 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from walsync.status import LastError, SourceStatus, Status, TableProgress, TargetState, TargetStatus
 
 _PLAIN_WIDTH: Final = 140  # for files and pipes, which have no width of their own
 _UNKNOWN: Final = "-"
+_WAL_IS_SAFE: Final = {None, "reserved", "extended"}
 _COLOURS: Final = {
     TargetState.STREAMING: "green",
     TargetState.RETRYING: "yellow",
@@ -20,10 +22,18 @@ _COLOURS: Final = {
 }
 
 
-def show(status: Status) -> None:
+def console() -> Console:
+    """Write to stdout, as wide as the terminal; files and pipes have no width of their own."""
+    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
+
+
+def show(status: Status, *, note: str = "") -> None:
     """Print it on stdout."""
-    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
-    console.print(_source_line(status.source), soft_wrap=True)
+    console().print(render(status, note=note), soft_wrap=True)
+
+
+def render(status: Status, *, note: str = "", title: str = "") -> RenderableType:
+    """Draw one screen; `note` tells where the values come from, `title` of when they are."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("TARGET", "TYPE", "STATE", "CHECKPOINT"):
         table.add_column(column, no_wrap=True)
@@ -31,11 +41,27 @@ def show(status: Status) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for target in status.targets:
         table.add_row(*_row(target))
-    console.print(table)
-    for name, error in _errors(status):
-        console.print(f"{name}: {error.code} {escape(error.message)}", style="red", soft_wrap=True)
-        if error.hint:
-            console.print(f"  hint: {escape(error.hint)}", soft_wrap=True)
+    lines = [title, note] if title else [note]
+    return Group(
+        *(Text(text, style="dim") for text in lines if text),
+        _source_line(status.source),
+        *_backlog_line(status),
+        table,
+        *(Text.from_markup(text) for text in (*_copies(status), *_errors(status))),
+    )
+
+
+def line(status: Status) -> str:
+    """Write it as one line of plain text."""
+    source = status.source
+    positions = f"confirmed={source.confirmed_flush_lsn or _UNKNOWN} wal_end={source.wal_end_lsn or _UNKNOWN}"
+    parts = [f"source {source.state.value} {positions} retained={human_bytes(source.retained_bytes)}"]
+    for target in status.targets:
+        _, _, _, checkpoint, lag, seconds, tables = _row(target)
+        values = f"checkpoint={checkpoint} lag={lag} seconds={seconds} tables={tables}"
+        parts.append(f"{target.name} {target.state.value} {values}")
+    errors = [(name, error) for name, error in _last_errors(status)]
+    return "; ".join([*parts, *(f"{name}: {error.code} {error.message}" for name, error in errors)])
 
 
 def human_bytes(count: int | None) -> str:
@@ -50,16 +76,18 @@ def human_bytes(count: int | None) -> str:
     return f"{amount:.1f} TB"
 
 
-def _source_line(source: SourceStatus) -> str:
+def _source_line(source: SourceStatus) -> Text:
     text = (
         f"[bold]source[/bold] {source.state.value}, slot {escape(source.slot)}"
         f", confirmed {source.confirmed_flush_lsn or _UNKNOWN}, WAL end {source.wal_end_lsn or _UNKNOWN}"
     )
     if source.retained_bytes is not None:
         text += f", {human_bytes(source.retained_bytes)} of WAL kept"
+    if source.wal_status not in _WAL_IS_SAFE:
+        text += f", [red]wal_status {source.wal_status}[/red]"
     if source.blocked_by is not None:
         text += f", waits for pid {source.blocked_by.pid} since {source.blocked_by.seconds:.0f} s"
-    return text
+    return Text.from_markup(text)
 
 
 def _row(target: TargetStatus) -> tuple[str, ...]:
@@ -76,7 +104,29 @@ def _row(target: TargetStatus) -> tuple[str, ...]:
     )
 
 
-def _errors(status: Status) -> Iterator[tuple[str, LastError]]:
+def _backlog_line(status: Status) -> Iterator[Text]:
+    backlog = status.backlog
+    if backlog.transactions:
+        bound = f" of {human_bytes(backlog.max_bytes)}" if backlog.max_bytes is not None else ""
+        yield Text(f"backlog {human_bytes(backlog.bytes)}{bound}, {backlog.transactions} entries")
+
+
+def _copies(status: Status) -> Iterator[str]:
+    for target in status.targets:
+        for name, table in target.tables.items():
+            if table.state is TableProgress.COPYING:
+                rows = f", {table.rows:,} rows" if table.rows else ""
+                yield f"{escape(target.name)}: copying {escape(name)}{rows}"
+
+
+def _errors(status: Status) -> Iterator[str]:
+    for name, error in _last_errors(status):
+        yield f"[red]{escape(name)}: {error.code} {escape(error.message)}[/red]"
+        if error.hint:
+            yield f"  hint: {escape(error.hint)}"
+
+
+def _last_errors(status: Status) -> Iterator[tuple[str, LastError]]:
     if status.source.last_error is not None:
         yield "source", status.source.last_error
     for target in status.targets:
