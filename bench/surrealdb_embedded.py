@@ -35,7 +35,8 @@ from walsync.row import write_tuple
 from walsync.source.pgtype import PgType
 from walsync.source.table import Table, TableColumn
 from walsync.target.base import Batch, Writer
-from walsync.target.surrealdb.engine import encode, open_embedded
+from walsync.target.surrealdb.embedded import open_embedded
+from walsync.target.surrealdb.engine import encode
 from walsync.target.surrealdb.settings import SurrealDBSettings
 from walsync.target.surrealdb.target import SurrealDBTarget
 from walsync.transaction.change import Insert, Transaction

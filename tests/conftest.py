@@ -7,4 +7,13 @@ settings.register_profile("walsync", deadline=None, suppress_health_check=[Healt
 settings.load_profile("walsync")
 
 # A module comes before those that import it: pytest rewrites the asserts only of what is not imported yet.
-pytest_plugins = ["fix_walsync", "fix_proxy", "fix_postgres", "fix_replication", "fix_check", "fix_prometheus", "fix_workerd"]
+pytest_plugins = [
+    "fix_walsync",
+    "fix_proxy",
+    "fix_postgres",
+    "fix_replication",
+    "fix_check",
+    "fix_prometheus",
+    "fix_workerd",
+    "fix_surrealdb",
+]

@@ -115,7 +115,7 @@ class SurrealServer:
                 assert pipe is not None
                 pipe.close()
 
-    def execute(self, sql: str, *, namespace: str = "app", database: str = "app", **variables: object) -> list[Any]:
+    def execute(self, sql: str, namespace: str = "app", database: str = "app", /, **variables: object) -> list[Any]:
         """Ask as root, from outside of any event loop; return each statement's result."""
         answers = self.try_out(sql, namespace=namespace, database=database, variables=variables)
         assert all(answer["status"] == "OK" for answer in answers), answers

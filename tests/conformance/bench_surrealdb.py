@@ -15,7 +15,8 @@ from conformance.stream import SLOT
 
 from walsync.errors import TargetUnavailable
 from walsync.source.table import Table
-from walsync.target.surrealdb.engine import EmbeddedEngine, Engine, Slot, open_embedded
+from walsync.target.surrealdb.embedded import EmbeddedEngine, open_embedded
+from walsync.target.surrealdb.engine import Engine, Slot
 from walsync.target.surrealdb.settings import SurrealDBSettings
 from walsync.target.surrealdb.target import SurrealDBTarget
 
@@ -34,6 +35,7 @@ class Line:
         self.bench = bench
         self.engine = engine
         self.is_cut = False
+        self.is_lost = False
 
     async def query(self, request: bytes) -> Sequence[Slot]:
         if self.is_cut:
@@ -80,7 +82,7 @@ class SurrealDBBench:
 
     def rows(self, table: Table) -> Rows:
         found = self.execute("SELECT * FROM $table", table=CBORTag(TABLE_TAG, name(table)))[0]["result"]
-        return sorted((tuple(_text(_value(row, column)) for column in table.published) for row in found), key=repr)
+        return read_rows(table, found)
 
     def forbid(self, table: Table, column: str, value: str) -> None:
         self.execute(f"DEFINE FIELD `{column}` ON `{name(table)}` ASSERT $value != '{value}'")
@@ -121,6 +123,11 @@ class SurrealDBBench:
             return None
         self.lines.append(Line(self, self.engine))
         return self.lines[-1]
+
+
+def read_rows(table: Table, found: Sequence[Mapping[str, Any]]) -> Rows:
+    """Write records as the texts of the columns."""
+    return sorted((tuple(_text(_value(row, column)) for column in table.published) for row in found), key=repr)
 
 
 def _value(row: Mapping[str, Any], column: str) -> object:

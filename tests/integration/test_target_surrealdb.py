@@ -16,8 +16,9 @@ from walsync.errors import TargetRefused, TargetUnavailable
 from walsync.lsn import LSN
 from walsync.source.table import Table
 from walsync.target.base import Batch, TableState
+from walsync.target.surrealdb.schema import most_rows
 from walsync.target.surrealdb.settings import SurrealDBSettings
-from walsync.target.surrealdb.target import SLICE_LIMITS, SurrealDBTarget
+from walsync.target.surrealdb.target import SurrealDBTarget
 from walsync.transaction.change import Change
 
 USERS = make_table("users", [("id", "integer"), ("name", "text")])
@@ -61,7 +62,7 @@ async def test_a_large_transaction_goes_on_after_a_crash_between_any_two_request
     bench: SurrealDBBench, requests: int
 ) -> None:
     changes = large_transaction()
-    assert len(changes) > 3 * SLICE_LIMITS.changes
+    assert len(changes) > 3 * most_rows([USERS, LOG])
     small = transaction(150, SOURCE.insert(USERS, "9999", "before"))
     whole = [small, transaction(9_000, *changes), transaction(9_100, SOURCE.delete(USERS, "9999"))]
     first = await opened(bench.target(), USERS, LOG)
@@ -153,7 +154,10 @@ async def test_a_database_in_memory_works_while_it_is_open() -> None:
 @pytest.mark.parametrize(
     ("url", "code"),
     [
-        ("ws://localhost:8000/rpc", "WS1027"),
+        ("ws://localhost:8000", "WS1026"),
+        ("https://localhost/rpc", "WS1026"),
+        ("wss://root:secret@localhost/rpc", "WS1026"),
+        ("ws://localhost:99999/rpc", "WS1026"),
         ("surrealkv://relative/path", "WS1026"),
         ("surrealkv:///", "WS1026"),
         ("surrealkv:///a?sync=never", "WS1026"),

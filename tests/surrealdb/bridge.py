@@ -25,6 +25,7 @@ os.environ["SURREAL_SYNC_DATA"] = "true"  # read when the engine is loaded
 from surrealdb._surrealdb_ext import AsyncEmbeddedDB
 
 MOST_BYTES = 16 * 1024**2  # of a frame, as a server takes them by default
+START_SECONDS = 0.02
 SIGNS_IN = ("signin", "signup", "authenticate")
 BEFORE_SIGN_IN = (*SIGNS_IN, "use", "version", "ping")
 REFUSAL = "IAM error: Not enough permissions to perform this action"
@@ -49,7 +50,7 @@ class Bridge:
     def __init__(self, engine: Any) -> None:  # noqa: ANN401
         self._engine = engine
         self._current: Session | None = None
-        self._changed = asyncio.Condition()
+        self._changing = asyncio.Lock()
         self._under_way = 0
 
     async def call(self, method: str, *params: object) -> Any:  # noqa: ANN401
@@ -88,9 +89,8 @@ class Bridge:
     async def _in_session(self, session: Session, method: str, request: bytes) -> bytes:
         if not session.token and method not in BEFORE_SIGN_IN:
             raise Failed(REFUSAL)
-        async with self._changed:
+        async with self._changing:
             if method in (*SIGNS_IN, "use", "invalidate"):
-                await self._changed.wait_for(lambda: self._under_way == 0)
                 return await self._change(session, method, request)
             if session.token:
                 await self._become(session)
@@ -98,13 +98,12 @@ class Bridge:
         try:
             return await self._execute(request)
         finally:
-            async with self._changed:
-                self._under_way -= 1
-                self._changed.notify_all()
+            self._under_way -= 1
 
     async def _change(self, session: Session, method: str, request: bytes) -> bytes:
         """Execute what changes a session, and note what it is now."""
         params = cbor2.loads(request)["params"]
+        await self._let_start()
         if method not in SIGNS_IN and session.token:
             await self._become(session)
         self._current = None
@@ -121,12 +120,17 @@ class Bridge:
     async def _become(self, session: Session) -> None:
         if self._current == session:
             return
-        await self._changed.wait_for(lambda: self._under_way == 0)
+        await self._let_start()
         self._current = None
         await self.call("authenticate", session.token)
         if session.place:
             await self.call("use", *session.place)
         self._current = Session(session.token, session.place)
+
+    async def _let_start(self) -> None:
+        """Give queries that were just sent the time to take the engine's session as it is; they keep it."""
+        if self._under_way:
+            await asyncio.sleep(START_SECONDS)
 
 
 async def main() -> None:

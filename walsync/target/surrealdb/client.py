@@ -1,4 +1,4 @@
-"""The one way of a SurrealDB target to its engine: opens it, scans every answer, and knows whether the claim holds.
+"""The one way of a SurrealDB target to its database: opens it, scans every answer, and knows whether the claim holds.
 
 It never reconnects under a writer: a lost engine or an unknown outcome makes the claim void.
 """
@@ -10,9 +10,9 @@ from typing import Any, Final
 from walsync.errors import TargetUnavailable
 from walsync.target.base import Writer
 from walsync.target.surrealdb.engine import Engine, OpenEngine, RequestFailed, Slot, encode
-from walsync.target.surrealdb.failures import THROWN, error_of, judge
+from walsync.target.surrealdb.failures import THROWN, error_of, is_undefined, judge
 from walsync.target.surrealdb.settings import SurrealDBSettings
-from walsync.target.surrealdb.statements import OURS
+from walsync.target.surrealdb.statements import GONE, OURS, STORE
 
 _OURS: Final = f"{THROWN}{OURS}"
 
@@ -40,6 +40,11 @@ class Client:
         self._writer: Writer | None = None
 
     @property
+    def is_connected(self) -> bool:
+        """Whether there is a way to the database."""
+        return self._engine is not None and not self._engine.is_lost
+
+    @property
     def writer(self) -> Writer:
         """Who has claimed the target, with nothing lost since then."""
         if self._writer is None:
@@ -52,12 +57,14 @@ class Client:
 
     async def exists(self) -> bool:
         """Open the database if there is one; makes none."""
+        await self._drop_lost()
         if self._engine is None:
             self._engine = await self._open(self._settings, False)  # noqa: FBT003 - OpenEngine
         return self._engine is not None
 
     async def create(self) -> None:
         """Open the database; made where it does not exist."""
+        await self._drop_lost()
         if self._engine is None:
             self._engine = await self._open(self._settings, True)  # noqa: FBT003 - OpenEngine
 
@@ -80,6 +87,10 @@ class Client:
             engine, self._engine = self._engine, None
             await engine.close()
 
+    async def _drop_lost(self) -> None:
+        if self._engine is not None and self._engine.is_lost:
+            await self.close()
+
     async def _execute(self, sql: str, variables: Mapping[str, object]) -> Sequence[Slot]:
         try:
             return await self._attempt(await asyncio.to_thread(encode, sql, variables))
@@ -90,9 +101,9 @@ class Client:
             raise error from None
 
     async def _attempt(self, request: bytes) -> Sequence[Slot]:
-        if self._engine is None:
+        if not self.is_connected or self._engine is None:
             self._writer = None
-            raise TargetUnavailable("WS4103", f"{self.about}: its engine is not open")
+            raise TargetUnavailable("WS4103", f"{self.about}: not connected since the connection was lost")
         try:
             slots = await self._engine.query(request)
         except RequestFailed as failed:
@@ -107,6 +118,9 @@ class Client:
         text = error_of(slots)
         if text is None:
             return slots
+        if is_undefined(text, STORE):
+            # 3.x: somebody has removed what walsync keeps, or it was never made.
+            raise Thrown(GONE)
         if text.startswith(_OURS):
             raise Thrown(text.removeprefix(_OURS))
         raise Failed(text)

@@ -10,14 +10,11 @@ from walsync.target.surrealdb.schema import Layout
 
 Records: TypeAlias = list[dict[str, object]]
 
-_ROWS: Final = 1000
-"""As in a slice of the stream; arrays of 5000 are no faster, measured."""
-
 _SIZE_BYTES: Final = 2 * 1024**2
 """Of COPY text; a larger row comes by itself."""
 
 
-async def read_chunks(layout: Layout, texts: AsyncIterator[bytes]) -> AsyncGenerator[Records, None]:
+async def read_chunks(layout: Layout, texts: AsyncIterator[bytes], most_rows: int) -> AsyncGenerator[Records, None]:
     """Read whole lines into chunks of records, beside the event loop."""
     lines: list[bytes] = []
     size = 0
@@ -25,7 +22,7 @@ async def read_chunks(layout: Layout, texts: AsyncIterator[bytes]) -> AsyncGener
         for line in text.split(b"\n")[:-1]:
             lines.append(line)
             size += len(line)
-            if len(lines) >= _ROWS or size >= _SIZE_BYTES:
+            if len(lines) >= most_rows or size >= _SIZE_BYTES:
                 yield await asyncio.to_thread(_read, layout, lines)
                 lines, size = [], 0
     if lines:

@@ -15,6 +15,11 @@ THROWN: Final = "An error occurred: "
 
 _NOT_EXECUTED: Final = "The query was not executed"
 
+TOO_LARGE: Final = "The request is too large"
+"""What a way to a database says of a request that it does not even send."""
+
+_DENIED: Final = r"^IAM|[Nn]ot enough permissions|^You don't have permission"
+
 _UNAVAILABLE: Final = {
     r"can be retried|read or write conflict|[Tt]ransaction conflict|Resource busy": (
         "WS4106",
@@ -28,7 +33,7 @@ _UNAVAILABLE: Final = {
     ),
 }
 _REFUSED: Final = {
-    r"^Found .* for field `": (
+    r"^Found .* for field `|^Couldn't coerce value for field `": (
         "WS4312",
         "a value does not fit a field that the database defines",
         "compare DEFINE FIELD there with the source's column",
@@ -39,11 +44,22 @@ _REFUSED: Final = {
         "remove the index there, or mend the row",
     ),
     rf"^{THROWN}": ("WS4313", "an event of the target refuses the row", "mend the event, see INFO FOR TABLE"),
-    r"IAM|permission": ("WS4202", "its user may not write", "give it the role EDITOR on the database"),
+    TOO_LARGE: (
+        "WS4612",
+        "the row is larger than a server takes in one request: 16 MB",
+        "leave its large columns out with `columns`",
+    ),
+    r"^The table '.*' does not exist|^Found field '.*, but no such field": (
+        "WS4201",
+        "a table has changed or gone in the database",
+        "restart: the tables are compared again",
+    ),
+    _DENIED: ("WS4202", "its user may not write", "give it the role EDITOR on the database"),
 }
 
+_EXPIRED: Final = re.compile(r"(session|token) has expired")
 _VALUE: Final = re.compile(r"[`'\"\d{\[(]")
-_FIELD: Final = re.compile(r"for field `([^`]+)`, with record")
+_FIELD: Final = re.compile(r"for field `([^`]+)`(?:, with record| of)")
 _MOST_CHARACTERS: Final = 100
 
 
@@ -52,6 +68,34 @@ def error_of(slots: Iterable[Slot]) -> str | None:
     errors = [str(slot.get("result")) for slot in slots if slot.get("status") != "OK"]
     telling = (error for error in errors if not error.startswith(_NOT_EXECUTED))
     return next(telling, errors[0] if errors else None)
+
+
+def is_undefined(text: str, table: str) -> bool:
+    """Tell whether an error of 3.x says that a table is not defined; 2.x finds nothing in such a table."""
+    return text == f"The table '{table}' does not exist"
+
+
+def is_denial(text: str) -> bool:
+    """Tell whether an error says that the user may not do this."""
+    return re.search(_DENIED, text) is not None
+
+
+def is_expiry(text: str) -> bool:
+    """Tell whether a server wants a new sign-in; it has executed nothing of the request."""
+    return _EXPIRED.search(text) is not None
+
+
+def judge_sign_in(text: str, about: str) -> TargetUnavailable | TargetRefused:
+    """Say why a server takes no sign-in, without its text: a SIGNIN clause may put into it what was sent."""
+    error = judge(text, about)
+    if isinstance(error, TargetUnavailable):
+        return error
+    return TargetRefused(
+        "WS4609",
+        f"{about}: the server refuses the sign-in",
+        hint="correct username, password and level (where the user is defined), or access and credentials;"
+        " then restart walsync",
+    )
 
 
 def judge(text: str, about: str) -> TargetUnavailable | TargetRefused:

@@ -24,6 +24,12 @@ ID: Final = "id"
 ID_COLUMN: Final = "id_"
 """Where a column called `id` stands, unless it alone is the record's id."""
 
+_MOST_ROWS: Final = 1000
+"""Rows per second hardly rise beyond, measured."""
+
+_MOST_NAME_BYTES: Final = 4 * 1024**2
+"""A quarter of what a server takes in a request; the values may take up to a half (see `SLICE_BYTES`)."""
+
 _TABLE_TAG: Final = 7
 _UUID_TAG: Final = 37
 _RANGE_TAG: Final = 49
@@ -105,6 +111,11 @@ class Layouts:
         self._tables = {table.relid: table for table in tables}
         self._layouts: dict[int, tuple[Relation, Layout]] = {}
 
+    @property
+    def most_rows(self) -> int:
+        """How many rows a request takes at most, since each brings the names of its fields along."""
+        return most_rows(self._tables.values())
+
     def of(self, relation: Relation) -> Layout:
         """Find the layout of a relation; TargetRefused where it is not what the catalogue said."""
         relation_of, layout = self._layouts.get(relation.relid, (None, None))
@@ -132,6 +143,12 @@ class Layouts:
                 )
         _check_key(relation, table)
         return _layout(table, [column.name for column in relation.columns])
+
+
+def most_rows(tables: Iterable[Table]) -> int:
+    """Tell how many rows go into one request without their names being more than some megabytes."""
+    widest = max((sum(len(name.encode()) + 9 for name in table.published) for table in tables), default=0)
+    return max(1, min(_MOST_ROWS, _MOST_NAME_BYTES // max(1, widest)))
 
 
 def copy_layout(table: Table) -> Layout:
@@ -177,7 +194,7 @@ def _find_in_names(table: Table) -> Iterable[Finding]:
 
 def _find_in_target(table: Table, described: Mapping[str, Any]) -> Iterable[Finding]:
     quoted = name(table_name(table))
-    if described.get("full"):
+    if described.get("full") or described.get("schemafull"):  # as 2.x calls it, and 3.x
         yield Finding(
             "WS4606",
             table.qualified_name,

@@ -1,30 +1,33 @@
 """The configuration of a SurrealDB target."""
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from walsync.setting_types import refusal
+from walsync.setting_types import Seconds, refusal
+from walsync.settings import Secret
 from walsync.target.settings import TargetSettings
 
 SURREALKV: Final = "surrealkv://"
 MEMORY: Final = "mem://"
 
+_SERVER: Final = ("ws", "wss")
+_PATH: Final = "/rpc"
+_USER_HINT: Final = "name username and password, or for a record access: access and credentials"
+
 
 def _check_url(url: str) -> str:
-    if url.startswith(("ws://", "wss://", "http://", "https://")):
-        raise refusal(
-            "WS1027",
-            "a SurrealDB server cannot be a target yet",
-            "keep it embedded: surrealkv:///var/lib/walsync/graph",
-        )
     path = url.removeprefix(SURREALKV)
-    if url != MEMORY and not (url.startswith(SURREALKV) and _names_a_directory(path)):
+    embedded = url == MEMORY or (url.startswith(SURREALKV) and _names_a_directory(path))
+    if not embedded and not _names_a_server(url):
         raise refusal(
             "WS1026",
-            "not the address of an embedded SurrealDB",
-            "write surrealkv:// and an absolute path, such as surrealkv:///var/lib/walsync/graph, or mem://",
+            "not the address of a SurrealDB",
+            "write wss://host/rpc or ws://host:8000/rpc for a server; for an engine inside walsync surrealkv:// and an"
+            " absolute path, such as surrealkv:///var/lib/walsync/graph, or mem://",
         )
     return url
 
@@ -33,6 +36,19 @@ def _names_a_directory(path: str) -> bool:
     # The engine would read what follows a question mark as its own settings.
     return PurePosixPath(path).is_absolute() and PurePosixPath(path).name != "" and not set("?#\0") & set(path)
 
+
+def _names_a_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    # A user in the address would stand in logs; the keys for it are masked.
+    plain = not (parts.username or parts.password or parts.query or parts.fragment)
+    return plain and parts.scheme in _SERVER and bool(parts.hostname) and port != 0 and parts.path == _PATH
+
+
+Level: TypeAlias = Literal["root", "namespace", "database"]
 
 Name = Annotated[str, StringConstraints(min_length=1)]
 
@@ -44,11 +60,62 @@ class SurrealDBSettings(TargetSettings):
     """The kind of target."""
 
     url: Annotated[str, AfterValidator(_check_url)]
-    """``surrealkv:///an/absolute/path``, a directory that the engine inside walsync makes and holds; or ``mem://``, in
-    memory, for trying things out: it is gone with the process."""
+    """``wss://host/rpc`` or ``ws://host:8000/rpc``, a server; ``surrealkv:///an/absolute/path``, a directory that the
+    engine inside walsync makes and holds; or ``mem://``, in memory, for trying things out: it is gone with the
+    process."""
 
     namespace: Name
     """SurrealDB's namespace; created when absent."""
 
     database: Name
     """SurrealDB's database in it; created when absent."""
+
+    username: str = ""
+    """A server's user, who needs the role EDITOR or OWNER."""
+
+    password: Secret = Secret("")
+    """That user's password."""
+
+    level: Level = "root"
+    """Where that user is defined: ON ROOT, in the namespace or in the database."""
+
+    access: str = ""
+    """The name of a record access of the database, to sign in by instead of a user."""
+
+    credentials: Mapping[str, Secret] = {}
+    """The variables of that access, such as name and pass."""
+
+    ca_file: str = ""
+    """A file of certificates (PEM) to trust besides the system's, for wss://; empty: none."""
+
+    request_timeout_seconds: Annotated[Seconds, Field(gt=0)] = 300.0
+    """How long a server may work on one request before the connection is given up; above 0."""
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is reached through a connection."""
+        return self.url.startswith(_SERVER)
+
+    @property
+    def signs_in_at(self) -> Level | Literal["record"]:
+        """Where who signs in is defined."""
+        return "record" if self.access else self.level
+
+    @model_validator(mode="after")
+    def _check_sign_in(self) -> "SurrealDBSettings":
+        user = bool(self.username or self.password.get_secret_value())
+        record = bool(self.access or self.credentials)
+        if not self.is_server:
+            if user or record:
+                raise _refuse("the engine inside walsync asks for no user", "remove it", at="url")
+        elif user == record:
+            raise _refuse("a server asks for one user", _USER_HINT, at="username")
+        elif user and not (self.username and self.password.get_secret_value()):
+            raise _refuse("username and password go together", _USER_HINT, at="username")
+        elif record and not (self.access and self.credentials):
+            raise _refuse("access and credentials go together", _USER_HINT, at="access")
+        return self
+
+
+def _refuse(message: str, hint: str, *, at: str) -> Exception:
+    return refusal("WS1050", message, hint, at=(at,))

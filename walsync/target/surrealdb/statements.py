@@ -23,7 +23,23 @@ STAGE: Final = "_walsync_stage"
 
 DEFINE_STORE: Final = f"DEFINE TABLE IF NOT EXISTS {STORE}; DEFINE TABLE IF NOT EXISTS {STAGE}"
 
+PROBE: Final = "probe"
+
+TRY_TO_WRITE: Final = f"""
+BEGIN;
+LET $written = (UPSERT $probe CONTENT {{ probe: 1 }} RETURN VALUE probe);
+IF $written != [1] {{ THROW '{OURS}{DENIED}' }};
+IF (SELECT VALUE probe FROM $probe) != [1] {{ THROW '{OURS}{DENIED}' }};
+IF (DELETE $probe RETURN BEFORE) = [] {{ THROW '{OURS}{DENIED}' }};
+THROW '{OURS}{TRIED}';
+COMMIT;
+"""
+"""Writes a record, reads it back and deletes it, and takes all that back: who may not do so gets empty answers, and no
+error."""
+
 DESCRIBE: Final = "INFO FOR DB STRUCTURE"
+DESCRIBE_NAMESPACE: Final = "INFO FOR NS STRUCTURE"
+DESCRIBE_ROOT: Final = "INFO FOR ROOT STRUCTURE"
 
 READ: Final = "SELECT * FROM ONLY $record"
 
@@ -46,20 +62,24 @@ IF $moved = [] {{ THROW '{OURS}{DENIED}' }};
 _LOOKS: Final[Mapping[str, str]] = {
     "emptied": "LET $ended = (SELECT VALUE id FROM $emptied);",
     "held": f"""
-LET $equal = (SELECT number, last - first AS wanted,
-    array::slice((SELECT VALUE id FROM $parent.records LIMIT $parent.last), first) AS found FROM $held);
+LET $equal = array::map($held, |$one| {{ number: $one.number, wanted: $one.last - $one.first,
+    found: array::slice((SELECT VALUE id FROM $one.records LIMIT $one.last), $one.first) }});
 LET $missing = (SELECT VALUE number FROM $equal WHERE array::len(found) < wanted);
 IF $missing != [] {{ THROW '{OURS}{MISSING} ' + <string> $missing[0] }};
 LET $gone = array::flatten($equal.found);
 """,
 }
-"""What the parts of a step need to be looked for: all records of a table, and some of a table without a key."""
+"""What the parts of a step need to be looked for: all records of a table, and some of a table without a key.
+
+A function, and no subquery of $parent: 3.x does not find what that asks for.
+"""
 
 # Rows that are filled from others are read before anything is written. object::entries keeps names as they are, which
-# PATCH does not (it takes a dot for a step into an object), and replaces whole values, which MERGE does not.
+# PATCH does not (it takes a dot for a step into an object), and replaces whole values, which MERGE does not. 3.0 tells
+# all fields but the id of a record that the transaction itself has written, and says that it does not exist.
 _PARTS: Final[Mapping[str, str]] = {
     "moves": f"""
-LET $missing = (SELECT VALUE number FROM $moves WHERE !record::exists(base));
+LET $missing = (SELECT VALUE number FROM $moves WHERE base.* = NONE);
 IF $missing != [] {{ THROW '{OURS}{MISSING} ' + <string> $missing[0] }};
 LET $filled = (SELECT VALUE
     object::from_entries(array::concat(object::entries(base.*), object::entries(row))) FROM $moves);
@@ -181,14 +201,15 @@ COMMIT;
 SWITCH: Final = f"""
 BEGIN;
 {_FENCE}
+LET $chunks = (SELECT VALUE rows FROM {STAGE} WHERE slot = $slot AND target = $target);
 DELETE $table RETURN NONE;
-FOR $rows IN (SELECT VALUE rows FROM {STAGE} WHERE slot = $slot AND target = $target) {{ INSERT $rows RETURN NONE }};
+FOR $rows IN $chunks {{ INSERT $rows RETURN NONE }};
 DELETE {STAGE} WHERE slot = $slot AND target = $target RETURN NONE;
 UPSERT $state_id CONTENT $state RETURN NONE;
 {_TOUCH}
 COMMIT;
 """
-"""The old rows give way to the new ones in one transaction."""
+"""The old rows give way to the new ones in one transaction. (3.0 forgets the WHERE of a SELECT inside FOR ... IN.)"""
 
 
 def name(text: str) -> str:
@@ -196,6 +217,16 @@ def name(text: str) -> str:
     if "\0" in text:
         raise ValueError("a name cannot contain a NUL character")
     return "`" + text.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def define(kind: str, named: str) -> str:
+    """Make a table, a database or a namespace that is absent."""
+    return f"DEFINE {kind.upper()} IF NOT EXISTS {name(named)}"
+
+
+def try_out(statement: str) -> str:
+    """Execute a statement and take it back."""
+    return f"BEGIN; {statement}; THROW '{OURS}{TRIED}'; COMMIT"
 
 
 def prepare(names: Iterable[str]) -> str:

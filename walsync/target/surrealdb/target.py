@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final, NoReturn
 from uuid import UUID
 
@@ -15,21 +15,23 @@ from walsync.target.surrealdb import statements
 from walsync.target.surrealdb.checkpoint import Records, Stored, read_states
 from walsync.target.surrealdb.client import Client, Failed, Thrown
 from walsync.target.surrealdb.copying import read_chunks
-from walsync.target.surrealdb.engine import OpenEngine, encode, open_embedded
+from walsync.target.surrealdb.denial import DENIAL, DENIAL_HINT, find_denials
+from walsync.target.surrealdb.engine import OpenEngine, encode
 from walsync.target.surrealdb.failures import judge
 from walsync.target.surrealdb.program import Program, Written, build, parameters, parts
 from walsync.target.surrealdb.schema import (
     Layouts,
     copy_layout,
     find_differences,
+    most_rows,
     table_name,
     table_parameter,
 )
 from walsync.target.surrealdb.settings import SurrealDBSettings
+from walsync.target.surrealdb.transport import open_engine
 
-SLICE_LIMITS: Final = Limits(changes=1000, size_bytes=2 * 1024**2)
-"""Rows per second hardly rise beyond 1000 changes, measured; 2 MB stay, as CBOR, below the 4 MB of a server's HTTP
-requests and take milliseconds to write."""
+SLICE_BYTES: Final = 2 * 1024**2
+"""Of rows as the stream has them. As CBOR they may grow, ranges most: sixfold, and a server takes 16 MB."""
 
 
 class SurrealDBTarget:
@@ -48,11 +50,13 @@ class SurrealDBTarget:
         slot: str,
         *,
         collapse: bool = True,
-        open_engine: OpenEngine = open_embedded,
+        open_engine: OpenEngine = open_engine,
     ) -> None:
         self.name = settings.name
         self._slot = slot
         self._collapse = collapse
+        # Whoever signs in by a record access may neither define nor describe tables.
+        self._may_define = settings.signs_in_at != "record"
         self._client = Client(settings, open_engine)
         self._records = Records(slot, settings.name)
         self._layouts = Layouts(())
@@ -66,7 +70,8 @@ class SurrealDBTarget:
     async def register(self, target_id: UUID, writer: Writer, lsn: LSN) -> None:
         """Store the first checkpoint, or start again under the same id; the writer holds the target from here on."""
         await self._client.create()
-        await self._client.do(statements.DEFINE_STORE, {})
+        if self._may_define:
+            await self._client.do(statements.DEFINE_STORE, {})
         content = self._records.first(target_id, writer, lsn)
         try:
             await self._client.do(statements.REGISTER, {**self._records.fence(writer), "content": content})
@@ -97,21 +102,28 @@ class SurrealDBTarget:
         if differences:
             raise differences[0].refusal()
         kept = [table.qualified_name for table in tables]
-        await self._fenced(statements.prepare(map(table_name, tables)), {"kept": kept})
+        names = map(table_name, tables) if self._may_define else ()
+        await self._fenced(statements.prepare(names), {"kept": kept})
         self._layouts = Layouts(tables)
 
     async def compare(self, tables: Sequence[Table]) -> list[Finding]:
         """Find what `prepare` would refuse, and change nothing."""
         described: list[Mapping[str, object]] = []
+        denied: list[Finding] = []
         if await self._client.exists():
-            described = (await self._client.ask(statements.DESCRIBE, {}))["tables"]
-        return find_differences(tables, {str(table["name"]): table for table in described})
+            if self._may_define:
+                described = (await self._client.ask(statements.DESCRIBE, {}))["tables"]
+            denied = await find_denials(self._client, tables, may_define=self._may_define)
+        return denied + find_differences(tables, {str(table["name"]): table for table in described})
 
     async def table_states(self) -> Mapping[str, TableState]:
         """Tell the tables whose copy is complete."""
         if not await self._client.exists():
             return {}
-        return read_states(await self._client.ask(statements.TABLE_STATES, self._records.owner))
+        try:
+            return read_states(await self._client.ask(statements.TABLE_STATES, self._records.owner))
+        except Thrown:
+            return {}
 
     async def copy(self, table: Table, state: TableState, chunks: AsyncIterator[bytes]) -> int:
         """Replace the table by a snapshot.
@@ -125,7 +137,7 @@ class SurrealDBTarget:
         if not empty:
             await self._fenced(statements.CLEAR_STAGE, {})
         copied = 0
-        async with aclosing(read_chunks(copy_layout(table), chunks)) as records:
+        async with aclosing(read_chunks(copy_layout(table), chunks, most_rows([table]))) as records:
             async for rows in records:
                 await self._fenced(statements.COPY_ROWS if empty else statements.STAGE_ROWS, {**where, "rows": rows})
                 copied += len(rows)
@@ -136,7 +148,8 @@ class SurrealDBTarget:
         """Take the changes, slice by slice, each with its checkpoint or not at all."""
         writer = self._client.writer
         reached = self._reached._replace(lsn=batch.previous)
-        slices = cut(batch.transactions, batch.position, reached, SLICE_LIMITS)
+        limits = Limits(self._layouts.most_rows, SLICE_BYTES)
+        slices = cut(batch.transactions, batch.position, reached, limits)
         ahead = asyncio.create_task(asyncio.to_thread(self._build, writer, slices))
         try:
             while (built := await ahead) is not None:
@@ -150,7 +163,8 @@ class SurrealDBTarget:
     async def forget(self) -> None:
         """Remove this target's checkpoint and table states; the rows stay."""
         if await self._client.exists():
-            await self._client.do(statements.FORGET, self._records.owner)
+            with suppress(Thrown):
+                await self._client.do(statements.FORGET, self._records.owner)
         self._client.claimed_by(None)
 
     async def close(self) -> None:
@@ -221,17 +235,16 @@ class SurrealDBTarget:
         """Say why a program did not take place; whatever it was, the claim is void."""
         self._client.claimed_by(None)
         if str(thrown) == statements.DENIED:
-            raise TargetRefused(
-                "WS4202",
-                f"{self._client.about}: its user may not write: the answer was empty",
-                hint="give it the role EDITOR on the database",
-            ) from None
+            raise TargetRefused("WS4202", f"{self._client.about}: {DENIAL}", hint=DENIAL_HINT) from None
         raise self._records.judge(stored, writer) from None
 
     async def _read(self) -> Stored | None:
         if not await self._client.exists():
             return None
-        return self._records.read(await self._client.ask(statements.READ, {"record": self._records.checkpoint}))
+        try:
+            return self._records.read(await self._client.ask(statements.READ, {"record": self._records.checkpoint}))
+        except Thrown:
+            return None
 
     def _take(self, writer: Writer, reached: Reached) -> None:
         if writer.slot != self._slot:
