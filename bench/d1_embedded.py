@@ -33,14 +33,14 @@ from walsync.source.table import Table, TableColumn
 from walsync.target.base import Batch, Writer
 from walsync.target.d1.changes import statements_of
 from walsync.target.d1.checkpoint import CheckpointStore
-from walsync.target.d1.client import Client
+from walsync.target.d1.embedded import EmbeddedClient
 from walsync.target.d1.plan import Plans, table_plan
 from walsync.target.d1.request import Request
 from walsync.target.d1.schema import create_table
 from walsync.target.d1.settings import D1Settings
 from walsync.target.d1.statements import CREATE_OWN
-from walsync.target.d1.target import REQUEST, D1Target
-from walsync.target.slices import Reached, cut
+from walsync.target.d1.target import REQUEST_CHANGES, D1Target
+from walsync.target.slices import Limits, Reached, cut
 from walsync.transaction.change import Change, Insert, Transaction, Update
 
 ROUNDS = 5
@@ -51,6 +51,7 @@ WANTED_RATIO = 0.6
 WANTED_BLOCKED_SECONDS = 0.05
 RESULTS = Path(__file__).with_name("RESULTS.md")
 WRITER = Writer("bench", "1", 1, 1)
+LIMITS = Limits(REQUEST_CHANGES, EmbeddedClient.request_bytes)
 
 # Six columns, about 150 bytes.
 TYPES = {
@@ -126,10 +127,10 @@ def batches(rows: int) -> list[Batch]:
 
 def requests(prepared: list[Batch], path: Path) -> list[Request]:
     """Make the requests of the bare loop."""
-    store, plans = CheckpointStore(Client(path, "bench"), "bench", "bench"), Plans([TABLE])
+    store, plans = CheckpointStore(EmbeddedClient(path, "bench"), "bench", "bench"), Plans([TABLE])
     made: list[Request] = []
     for batch in prepared:
-        for one in cut(batch.transactions, batch.position, Reached(batch.previous), REQUEST):
+        for one in cut(batch.transactions, batch.position, Reached(batch.previous), LIMITS):
             head = store.advance(WRITER, one.before, one.after)
             made.append([*head, *statements_of(one.transactions, plans, in_order=False)])
     return made

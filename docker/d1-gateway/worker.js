@@ -158,7 +158,7 @@ async function checkpoint(database, { slot, target }) {
   }
   const sql =
     "SELECT target_id, system_identifier, timeline, CAST(epoch AS TEXT) AS epoch, lsn, open_commit_lsn," +
-    " last_change_lsn FROM _walsync_checkpoint WHERE slot = ?1 AND target = ?2";
+    " last_change_lsn, upto FROM _walsync_checkpoint WHERE slot = ?1 AND target = ?2";
   try {
     const row = await database.prepare(sql).bind(slot, target).first();
     return { checkpoint: row === null ? null : Object.values(row) };

@@ -11,6 +11,7 @@ from conformance.stream import SLOT
 
 from walsync.identifier import quote
 from walsync.source.table import Table
+from walsync.target.d1.embedded import EmbeddedClient
 from walsync.target.d1.plan import table_name
 from walsync.target.d1.settings import D1Settings
 from walsync.target.d1.target import D1Target
@@ -77,7 +78,8 @@ class D1Bench:
             connection.execute("ROLLBACK")
 
     def _somebody_waits(self) -> bool:
-        return any(target._client.waits_for_lock for target in self.made)
+        clients = (target._client for target in self.made)
+        return any(isinstance(client, EmbeddedClient) and client.waits_for_lock for client in clients)
 
 
 def _leads_to(entry: Path) -> str:

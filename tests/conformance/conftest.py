@@ -1,17 +1,18 @@
 """One bench per kind of target: every test of this folder runs on each."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 import pytest
 from conformance.bench import Bench, PostgresBench, Tracked
 from conformance.bench_d1 import D1Bench
+from conformance.bench_d1_gateway import D1GatewayBench
 from conformance.bench_surrealdb import SurrealDBBench
-from conformance.bench_surrealdb_server import ServerBench
 from fix_postgres import Database
 from fix_proxy import Proxy
-from fix_surrealdb import VERSIONS, SurrealServer
+from fix_workerd import Workerd
 from psycopg2.extensions import parse_dsn
 
 
@@ -27,33 +28,32 @@ def surrealdb(request: pytest.FixtureRequest) -> Bench:
     return SurrealDBBench(f"surrealkv://{directory}/graph")
 
 
-def surrealdb_server(version: str) -> Callable[[pytest.FixtureRequest], Bench]:
-    def make(request: pytest.FixtureRequest) -> Bench:
-        servers: Callable[[str], SurrealServer] = request.getfixturevalue("surrealdb_servers")
-        new_proxy: Callable[[str, int], Proxy] = request.getfixturevalue("new_proxy")
-        server = servers(version)
-        return ServerBench(server, new_proxy(server.host, server.port))
-
-    return make
-
-
 def d1(request: pytest.FixtureRequest) -> Bench:
     folder: Path = request.getfixturevalue("tmp_path")
     return D1Bench(folder)
 
 
+def d1_gateway(request: pytest.FixtureRequest) -> Bench:
+    workerd: Workerd = request.getfixturevalue("workerd")
+    return D1GatewayBench(workerd, request.getfixturevalue("d1_database"))
+
+
 BENCHES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Bench]]] = {
     "d1": d1,
+    "d1_gateway": d1_gateway,
     "postgres": postgres,
     "surrealdb": surrealdb,
-    **{f"surrealdb {version}": surrealdb_server(version) for version in VERSIONS},
 }
 
 
 @pytest.fixture(params=sorted(BENCHES))
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Tracked]:
     """Return the bench of each kind in turn; its targets are closed with the test."""
-    tracked = Tracked(BENCHES[request.param](request))
-    yield tracked
-    for target in tracked.made:
-        await target.close()
+    async with AsyncExitStack() as stack:
+        made = BENCHES[request.param](request)
+        if isinstance(made, AbstractAsyncContextManager):
+            await stack.enter_async_context(made)
+        tracked = Tracked(made)
+        yield tracked
+        for target in tracked.made:
+            await target.close()

@@ -19,6 +19,7 @@ from walsync.lsn import LSN
 from walsync.row import UNCHANGED
 from walsync.source.table import Table
 from walsync.target.base import Batch, TableState
+from walsync.target.d1.embedded import EmbeddedClient
 from walsync.target.d1.encoder import Encoder
 from walsync.target.d1.plan import table_name
 from walsync.target.d1.settings import D1Settings
@@ -354,7 +355,9 @@ async def test_another_process_that_writes_makes_the_target_wait_not_fail(make: 
     with closing(sqlite3.connect(tmp_path / "replica", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         writing = asyncio.create_task(target.write(batch(START, 200, SOURCE.insert(USERS, "1", "a", "b"))))
-        await eventually_async(lambda: target._client.waits_for_lock, 20, "the target to wait")
+        client = target._client
+        assert isinstance(client, EmbeddedClient)
+        await eventually_async(lambda: client.waits_for_lock, 20, "the target to wait")
         other.execute("COMMIT")
         await writing
     assert rows(tmp_path / "replica", USERS) == [[(1, "a", "b")]]

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from walsync.lsn import LSN
+from walsync.lsn import LSN, ZERO
 from walsync.source.table import Table
 from walsync.target.base import Checkpoint, TableState, Writer
-from walsync.target.d1.client import Client
+from walsync.target.d1.client import CHECKPOINT_COLUMNS, Client
 from walsync.target.d1.failures import GONE, GuardRaised
 from walsync.target.d1.request import Parameter, Statement
 from walsync.target.d1.statements import CHECKPOINT, CREATE_OWN, STALE, TABLE_STATE, guard
@@ -23,10 +23,15 @@ _NOW = "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')"
 
 
 class Stored(NamedTuple):
-    """The checkpoint as the pipeline knows it, and how far into an open transaction the target is."""
+    """The checkpoint as the pipeline knows it, and how far into an open transaction the target is.
+
+    `upto` is above the checkpoint where rows up to there may be in the database already: only a way that is not atomic
+    leaves that behind.
+    """
 
     checkpoint: Checkpoint
     reached: Reached
+    upto: LSN
 
 
 class CheckpointStore:
@@ -39,13 +44,8 @@ class CheckpointStore:
 
     async def read(self) -> Stored | None:
         """Read the checkpoint, if there is one."""
-        if not self._client.exists():
-            return None
-        try:
-            (result,) = await self._client.batch([self._select])
-        except GuardRaised:
-            return None
-        return _stored(result.rows[0]) if result.rows else None
+        row = await self._client.checkpoint(*self._mine)
+        return None if row is None else _stored(row)
 
     async def register(self, target_id: UUID, writer: Writer, lsn: LSN) -> None:
         """Store the first checkpoint, or start again under the same id."""
@@ -66,8 +66,9 @@ class CheckpointStore:
                     f" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, {_NOW}) ON CONFLICT (slot, target) DO UPDATE SET"
                     " system_identifier = excluded.system_identifier, timeline = excluded.timeline,"
                     " epoch = excluded.epoch, previous = NULL, lsn = excluded.lsn, open_commit_lsn = NULL,"
-                    " last_change_lsn = NULL, at = excluded.at WHERE c.target_id = excluded.target_id AND (c.epoch"
-                    " < excluded.epoch OR (c.epoch, c.timeline) = (excluded.epoch, excluded.timeline))",
+                    " last_change_lsn = NULL, upto = NULL, at = excluded.at"
+                    " WHERE c.target_id = excluded.target_id AND (c.epoch < excluded.epoch"
+                    " OR (c.epoch, c.timeline) = (excluded.epoch, excluded.timeline))",
                     values,
                 ),
                 self._select,
@@ -116,11 +117,11 @@ class CheckpointStore:
         )
         who = (*self._mine, str(writer.epoch), str(writer.timeline))
         return [
-            Statement(guard(STALE, condition), (*who, *_columns(before))),
+            Statement(guard(STALE, condition), (*who, *position_columns(before))),
             Statement(
                 f"UPDATE {CHECKPOINT} SET previous = lsn, lsn = ?3, open_commit_lsn = ?4, last_change_lsn = ?5,"
                 f" at = {_NOW} WHERE {_MINE}",
-                (*self._mine, *_columns(after)),
+                (*self._mine, *position_columns(after)),
             ),
         ]
 
@@ -174,8 +175,7 @@ class CheckpointStore:
 
     @property
     def _select(self) -> Statement:
-        columns = "target_id, system_identifier, timeline, CAST(epoch AS TEXT), lsn, open_commit_lsn, last_change_lsn"
-        return Statement(f"SELECT {columns} FROM {CHECKPOINT} WHERE {_MINE}", self._mine)
+        return Statement(f"SELECT {CHECKPOINT_COLUMNS} FROM {CHECKPOINT} WHERE {_MINE}", self._mine)
 
     async def _require(self) -> Stored:
         stored = await self.read()
@@ -189,15 +189,17 @@ def refuse_guard(raised: GuardRaised) -> bool:
     return raised.reason in (STALE, GONE)
 
 
-def _stored(row: tuple[Any, ...]) -> Stored:
-    target_id, system_identifier, timeline, epoch, lsn, open_commit_lsn, last_change_lsn = row
+def _stored(row: Sequence[Any]) -> Stored:
+    target_id, system_identifier, timeline, epoch, lsn, open_commit_lsn, last_change_lsn, upto = row
     checkpoint = Checkpoint(UUID(target_id), system_identifier, timeline, int(epoch), LSN.parse(lsn))
-    if open_commit_lsn is None:
-        return Stored(checkpoint, Reached(checkpoint.lsn))
-    return Stored(checkpoint, Reached(checkpoint.lsn, LSN.parse(open_commit_lsn), LSN.parse(last_change_lsn)))
+    reached = Reached(checkpoint.lsn)
+    if open_commit_lsn is not None:
+        reached = Reached(checkpoint.lsn, LSN.parse(open_commit_lsn), LSN.parse(last_change_lsn))
+    return Stored(checkpoint, reached, ZERO if upto is None else LSN.parse(upto))
 
 
-def _columns(reached: Reached) -> tuple[Parameter, ...]:
+def position_columns(reached: Reached) -> tuple[Parameter, ...]:
+    """Write a position as the columns lsn, open_commit_lsn and last_change_lsn hold it."""
     if not reached.open_commit_lsn:
         return str(reached.lsn), None, None
     return str(reached.lsn), str(LSN(reached.open_commit_lsn)), str(LSN(reached.last_change_lsn))

@@ -1,110 +1,54 @@
-"""The open file of an embedded D1 target and the one thread that its blocking calls run in.
+"""The way to a D1 database, whichever it is: a file here, the gateway Worker, or Cloudflare's REST API.
 
-It does what the transport to a real D1 will do: send a request, which takes effect or not. It reopens the file by
-itself; whether somebody else wrote meanwhile is for the fence in the request to find out.
+All of them take the same statements; they differ in how a request travels, and in what holds it together.
 """
 
-import asyncio
-import os
-import sqlite3
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
-from walsync.errors import TargetRefused, TargetUnavailable
-from walsync.target.d1.engine import MINIMUM_VERSION, Engine
-from walsync.target.d1.failures import judge
-from walsync.target.d1.request import Request, Result
+from walsync.target.base import Finding
+from walsync.target.d1.request import Encoding, Request, Result
 
-T = TypeVar("T")
+NOTHING: Final = Encoding()
 
-_END_SECONDS: Final = 5.0
-"""How long an abandoned request may take to end: it is interrupted, so only a stuck disk takes longer."""
+CHECKPOINT_COLUMNS: Final = (
+    "target_id, system_identifier, timeline, CAST(epoch AS TEXT) AS epoch, lsn, open_commit_lsn, last_change_lsn, upto"
+)
+"""What `Client.checkpoint` returns, in this order."""
 
 
-class Client:
-    """Runs requests on one file, one at a time, off the event loop."""
+class Client(Protocol):
+    """Sends requests to one database, one at a time.
 
-    def __init__(self, path: Path, about: str) -> None:
-        self.path = path
-        self._about = about
-        self._engine: Engine | None = None
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=about.replace(" ", "-"))
+    Every call may raise TargetUnavailable (the outcome is unknown), TargetRefused, or GuardRaised (a statement of the
+    request stopped it).
+    """
 
-    @property
-    def waits_for_lock(self) -> bool:
-        """Whether a request waits because somebody else writes to the file."""
-        return self._engine is not None and self._engine.waits_for_lock
+    statements: int
+    """The most that one request may hold."""
+
+    request_bytes: int
+    """Of changes in one request. As JSON they take up to six times as much, and a gateway takes 32 MB."""
 
     def exists(self) -> bool:
-        """Tell whether there is a file; TargetUnavailable where it could not be made, or not be written."""
-        folder, exists = self.path.parent, self.path.exists()
-        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            raise TargetUnavailable(
-                "WS4101",
-                f"{self._about}: the folder {folder} is not there, or walsync may not write to it",
-                hint=f"make the folder and let walsync write there: mkdir -p {folder}",
-            )
-        if exists and not os.access(self.path, os.R_OK | os.W_OK):
-            raise TargetUnavailable(
-                "WS4104", f"{self._about}: walsync may not write to {self.path}", hint=f"chmod u+rw {self.path}"
-            )
-        return exists
+        """Tell whether there is a database; False only where the first request makes it."""
+        ...
 
-    async def batch(self, request: Request, *, create: bool = False) -> list[Result]:
-        """Run a request; `create` makes the file where it is absent.
+    async def batch(self, request: Request, shared: Encoding = NOTHING, *, create: bool = False) -> list[Result]:
+        """Run the statements of `request`, then those of `shared`, which other targets send as well.
 
-        TargetUnavailable, TargetRefused, or GuardRaised. Cancelling takes the request back, unless its COMMIT was under
-        way.
+        Where the way is atomic all of them take effect, or none. `create` makes the database where it can be made.
         """
-        abandoned = threading.Event()
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._executor, self._work, request, create, abandoned)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            abandoned.set()
-            if self._engine is not None:
-                self._engine.interrupt()
-            future.add_done_callback(_take_exception)
-            await asyncio.wait({future}, timeout=_END_SECONDS)
-            raise
+        ...
+
+    async def checkpoint(self, slot: str, target: str) -> Sequence[Any] | None:
+        """Read the row of the checkpoint, as CHECKPOINT_COLUMNS says; None where there is none."""
+        ...
+
+    def findings(self) -> Sequence[Finding]:
+        """Find what would keep this way from carrying what is written; asks nobody."""
+        ...
 
     async def close(self) -> None:
-        """Close the file and end the thread."""
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._drop)
-        self._executor.shutdown(wait=False)
-
-    def _work(self, request: Request, create: bool, abandoned: threading.Event) -> list[Result]:  # noqa: FBT001 - run_in_executor passes no keywords
-        try:
-            return self._open(create=create).batch(request, abandoned)
-        except sqlite3.Error as error:
-            failure = judge(error, self._about)
-            if isinstance(failure, TargetUnavailable):
-                self._drop()
-            raise failure from None
-
-    def _open(self, *, create: bool) -> Engine:
-        if sqlite3.sqlite_version_info < MINIMUM_VERSION:
-            raise TargetRefused(
-                "WS4507",
-                f"{self._about}: this Python has SQLite {sqlite3.sqlite_version}",
-                hint="use a Python built with SQLite 3.38 or later",
-            )
-        if create or (self._engine is not None and not self._engine.is_current()):
-            self._drop()
-        if self._engine is None:
-            self._engine = Engine(self.path, create=create)
-        return self._engine
-
-    def _drop(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
-
-
-def _take_exception(future: asyncio.Future[T]) -> None:
-    """Look at the outcome that nobody waits for, so that asyncio does not report it."""
-    if not future.cancelled():
-        future.exception()
+        """Give the connection back; no call follows."""
+        ...

@@ -14,10 +14,8 @@ from typing import Final, TypeAlias
 from walsync.target.collapse import relations_of
 from walsync.target.d1.changes import statements_of
 from walsync.target.d1.plan import Plans, TablePlan
-from walsync.target.d1.request import Statement
+from walsync.target.d1.request import Encoding
 from walsync.transaction.change import Change, Transaction
-
-Encoding: TypeAlias = tuple[Statement, ...]
 
 _KEPT_BYTES: Final = 64 * 1024**2
 """Of parameters; as much as the default backlog."""
@@ -85,7 +83,7 @@ class Encoder:
 
     def _encode(self, transactions: Sequence[Transaction], plans: Plans, *, in_order: bool) -> Encoding:
         self.encoded += 1
-        return tuple(statements_of(transactions, plans, in_order=in_order))
+        return Encoding(statements_of(transactions, plans, in_order=in_order))
 
     def _take(self, key: _Key, entry: _Entry) -> None:
         entry.taken += 1

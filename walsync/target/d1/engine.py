@@ -32,6 +32,9 @@ LIMITS: Final = {
 }
 """D1's, from its documentation and measured on workerd."""
 
+MAX_STATEMENTS: Final = 1000
+"""Of one request; D1 counts the queries of a Worker's invocation."""
+
 _PRAGMAS: Final = frozenset(
     {
         "foreign_key_check",

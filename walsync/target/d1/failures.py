@@ -4,6 +4,7 @@ One table decides, by SQLite's name of the error. SQLite's messages name tables,
 those of a trigger are the user's own and stay out.
 """
 
+import re
 import sqlite3
 from typing import Final
 
@@ -47,6 +48,13 @@ _OF_WALSYNC: Final = "no such table: _walsync_"
 _GUARD: Final = "walsync: "
 
 
+_TOLD: Final = re.compile(
+    r"(?:D1_ERROR: )?(?P<message>.*?): (?P<name>SQLITE_[A-Z]+)(?: \(extended: (?P<extended>SQLITE_[A-Z_0-9]+)\))?",
+    re.DOTALL,
+)
+_OF_CONSTRAINT: Final = re.compile(r"(?:UNIQUE|NOT NULL|CHECK|FOREIGN KEY|PRIMARY KEY) constraint failed.*", re.DOTALL)
+
+
 class GuardRaised(Exception):
     """A statement of ours stopped the request: `reason` is what the guard was asked to watch."""
 
@@ -63,14 +71,32 @@ def judge(error: sqlite3.Error, about: str) -> TargetUnavailable | TargetRefused
     """Turn an error of the engine into one decision; `about` names the target, or the row and its key."""
     # Absent where the module itself refuses, without asking SQLite: a closed connection.
     name = getattr(error, "sqlite_errorname", None)
-    text = str(error)
+    if name is None and not isinstance(error, sqlite3.DataError):
+        return TargetUnavailable("WS4102", f"{about}: {error}", hint=_AGAIN)
+    return judge_named(name or "SQLITE_TOOBIG", str(error), about)  # SQL that the module finds too long by itself
+
+
+def judge_text(text: str, about: str) -> TargetUnavailable | TargetRefused | GuardRaised | None:
+    """Judge an error as D1 tells it, ``D1_ERROR: message: SQLITE_NAME (extended: SQLITE_NAME_MORE)``.
+
+    None where it is no error of SQLite's.
+    """
+    found = _TOLD.fullmatch(text)
+    if found is None:
+        return None
+    name = found["extended"] or found["name"]
+    message = found["message"]
+    if name == "SQLITE_CONSTRAINT" and _OF_CONSTRAINT.fullmatch(message) is None:
+        name = "SQLITE_CONSTRAINT_TRIGGER"  # what is left has a text of the user's
+    return judge_named(name, message, about)
+
+
+def judge_named(name: str, text: str, about: str) -> TargetUnavailable | TargetRefused | GuardRaised:
+    """Decide by SQLite's name of an error; `text` is its message."""
     if name == "SQLITE_CONSTRAINT_TRIGGER" and text.startswith(_GUARD):
         return GuardRaised(text.removeprefix(_GUARD))
     if name == "SQLITE_ERROR" and text.startswith(_OF_WALSYNC):
         return GuardRaised(GONE)
-    if name is None and not isinstance(error, sqlite3.DataError):
-        return TargetUnavailable("WS4102", f"{about}: {text}", hint=_AGAIN)
-    name = name or "SQLITE_TOOBIG"  # SQL that the module finds too long by itself
     sentence = about if name == "SQLITE_CONSTRAINT_TRIGGER" else f"{about}: {text}"
     sentence += f" ({name})"
     found = _longest(_UNAVAILABLE, name)

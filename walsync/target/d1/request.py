@@ -4,8 +4,11 @@ A request is what D1 calls a batch: all of its statements take effect, or none. 
 converts by the affinity of the column; a number would arrive as a REAL, because JavaScript has no other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
+
+import orjson
 
 Parameter: TypeAlias = str | float | None
 
@@ -25,3 +28,30 @@ class Result(NamedTuple):
 
 
 Request: TypeAlias = Sequence[Statement]
+
+
+class Wire(NamedTuple):
+    """Statements as the gateway reads them: ``[sql, [length | null, ...]],...`` in JSON, and the parameters' bytes."""
+
+    head: bytes
+    payload: bytes
+
+
+class Encoding(tuple[Statement, ...]):  # noqa: SLOT001 - an instance carries what was written for the wire
+    """The statements of some changes, as several targets send them."""
+
+    @cached_property
+    def wire(self) -> Wire:
+        """The same for the gateway, written once however many regions send it."""
+        return write_wire(self)
+
+
+def write_wire(statements: Iterable[Statement]) -> Wire:
+    """Write statements; parameters follow as they are, so that no megabyte of JSON is escaped into JSON."""
+    heads: list[list[Any]] = []
+    payload: list[bytes] = []
+    for sql, parameters in statements:
+        encoded = [None if one is None else str(one).encode() for one in parameters]
+        heads.append([sql, [None if one is None else len(one) for one in encoded]])
+        payload += [one for one in encoded if one is not None]
+    return Wire(orjson.dumps(heads)[1:-1], b"".join(payload))

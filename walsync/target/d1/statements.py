@@ -27,7 +27,7 @@ CREATE_OWN: Final = (
     Statement(
         f"CREATE TABLE IF NOT EXISTS {CHECKPOINT} (slot TEXT NOT NULL, target TEXT NOT NULL, target_id TEXT NOT NULL,"
         " system_identifier TEXT NOT NULL, timeline INTEGER NOT NULL, epoch INTEGER NOT NULL, previous TEXT,"
-        " lsn TEXT NOT NULL, open_commit_lsn TEXT, last_change_lsn TEXT, at TEXT NOT NULL,"
+        " lsn TEXT NOT NULL, open_commit_lsn TEXT, last_change_lsn TEXT, upto TEXT, at TEXT NOT NULL,"
         " PRIMARY KEY (slot, target)) STRICT, WITHOUT ROWID"
     ),
     Statement(
@@ -49,7 +49,8 @@ CREATE_OWN: Final = (
         for reason in (STALE, MISSING, PROBE)
     ),
 )
-"""What walsync keeps in the database beside the rows; ``previous`` is for people, ``at`` is UTC."""
+"""What walsync keeps in the database beside the rows; ``previous`` is for people, ``at`` is UTC, ``upto`` is above
+``lsn`` where a batch up to there was begun over a way that is not atomic."""
 
 _ROWS: Final = "json_each(?1) AS j"
 _ROW: Final = "j.value"

@@ -1,4 +1,4 @@
-"""The D1 target, embedded: keeps the promise of `walsync.target.base.Target` with one atomic request per step.
+"""The D1 target, whichever way leads to its database: one atomic request per step.
 
 Every request carries its own fence and, where rows are written, its own checkpoint. A batch that is larger than a
 request is several: the checkpoint says after which of them a target stands, docs/adr/0010-slices.md how.
@@ -16,23 +16,24 @@ from walsync.source.table import Table
 from walsync.target.base import Batch, Checkpoint, Finding, TableState, Writer
 from walsync.target.collapse import relations_of
 from walsync.target.d1.checkpoint import CheckpointStore, refuse_guard
-from walsync.target.d1.client import Client
-from walsync.target.d1.encoder import SHARED, Encoder, Encoding
+from walsync.target.d1.client import NOTHING
+from walsync.target.d1.encoder import SHARED, Encoder
 from walsync.target.d1.failures import GuardRaised
 from walsync.target.d1.fault import Trial, name_fault
 from walsync.target.d1.plan import Plans, table_plan
-from walsync.target.d1.request import Request, Statement
+from walsync.target.d1.request import Encoding, Request, Statement
 from walsync.target.d1.schema import LOOKS, TargetTable, create_table, findings, look, read_look
 from walsync.target.d1.settings import D1Settings
 from walsync.target.d1.snapshot import Shadow, requests
+from walsync.target.d1.ways import open_client
 from walsync.target.slices import Limits, Reached, Slice, cut
 from walsync.transaction.change import Transaction
 
-REQUEST: Final = Limits(changes=10_000, size_bytes=8 * 1024**2)
-"""Of one request: well inside D1's 30 s, and inside the memory of the Worker that will pass it on."""
+REQUEST_CHANGES: Final = 10_000
+"""Of one request: well inside D1's 30 s, and inside the memory of the Worker that passes it on."""
 
-REQUEST_IN_ORDER: Final = Limits(changes=250, size_bytes=8 * 1024**2)
-"""Where a change takes up to four statements: D1 runs 1000 in one request."""
+_REQUEST_CHANGES_IN_ORDER: Final = 249
+"""Where a change takes up to four statements: D1 runs 1000 in one request, and the checkpoint needs two."""
 
 
 _TOGETHER: Final = 2_500
@@ -40,20 +41,20 @@ _TOGETHER: Final = 2_500
 
 
 class D1Target:
-    """A D1 database in a file.
+    """A D1 database, in a file or at Cloudflare by way of the gateway.
 
-    Durable when a call returns: SQLite syncs the log of every COMMIT to the disk. With `collapse` off every change
-    is written by itself, in order, so that triggers of the target see what happened on the source.
+    Durable when a call returns: SQLite syncs the log of every COMMIT to the disk, D1 replicates it. With `collapse` off
+    every change is written by itself, in order, so that triggers of the target see what happened on the source.
     """
 
     kind = "d1"
 
     def __init__(self, settings: D1Settings, slot: str, *, collapse: bool = True, encoder: Encoder = SHARED) -> None:
         self.name = settings.name
-        self.limits = REQUEST
         self._slot = slot
         self._collapse = collapse
-        self._client = Client(settings.path, f"target {settings.name}")
+        self._client = open_client(settings)
+        self.limits = Limits(REQUEST_CHANGES, self._client.request_bytes)
         self._store = CheckpointStore(self._client, slot, settings.name)
         self._encoder = encoder
         self._joined = False
@@ -104,7 +105,8 @@ class D1Target:
         """Find what would keep rows from fitting, and change nothing; for ``walsync check``."""
         with self._judged():
             present = await self._look(tables) if self._client.exists() else dict.fromkeys(t.relid for t in tables)
-        return [finding for table in tables for finding in findings(table, present[table.relid])]
+        found = [finding for table in tables for finding in findings(table, present[table.relid])]
+        return [*found, *self._client.findings()]
 
     async def table_states(self) -> Mapping[str, TableState]:
         """Tell the tables whose copy is complete."""
@@ -167,7 +169,7 @@ class D1Target:
     async def _write(self, writer: Writer, one: Slice, encoding: Encoding) -> None:
         head = self._store.advance(writer, one.before, one.after)
         try:
-            await self._send(writer, [*head, *encoding])
+            await self._send(writer, head, encoding)
         except (GuardRaised, TargetRefused) as error:
             if not encoding or (isinstance(error, TargetRefused) and not error.code.startswith("WS43")):
                 raise
@@ -180,9 +182,9 @@ class D1Target:
 
         return send
 
-    async def _send(self, writer: Writer, request: Request) -> None:
+    async def _send(self, writer: Writer, request: Request, shared: Encoding = NOTHING) -> None:
         try:
-            await self._client.batch(request)
+            await self._client.batch(request, shared)
         except GuardRaised as raised:
             if refuse_guard(raised):
                 raise await self._store.explain(writer) from None
@@ -205,14 +207,18 @@ class D1Target:
             for change in transaction.changes
             for relation in relations_of(change)
         )
-        return REQUEST_IN_ORDER if in_order else self.limits
+        changes = min(self.limits.changes, _REQUEST_CHANGES_IN_ORDER)
+        return self.limits._replace(changes=changes) if in_order else self.limits
 
     async def _look(self, tables: Sequence[Table]) -> dict[int, TargetTable | None]:
-        results = await self._client.batch([statement for table in tables for statement in look(table)])
-        return {
-            table.relid: read_look(results[number * LOOKS : (number + 1) * LOOKS])
-            for number, table in enumerate(tables)
-        }
+        found: dict[int, TargetTable | None] = {}
+        at_once = self._client.statements // LOOKS
+        for start in range(0, len(tables), at_once):
+            some = tables[start : start + at_once]
+            results = await self._client.batch([statement for table in some for statement in look(table)])
+            for number, table in enumerate(some):
+                found[table.relid] = read_look(results[number * LOOKS : (number + 1) * LOOKS])
+        return found
 
     def _check_slot(self, writer: Writer) -> None:
         if writer.slot != self._slot:

@@ -1,0 +1,92 @@
+"""One HTTP client for one target: connections that are kept, timeouts on everything, and failures without secrets.
+
+TLS is verified against the system's authorities. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are respected.
+"""
+
+import io
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+import orjson
+
+from walsync.errors import TargetUnavailable
+
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10)
+"""D1 ends a batch after 30 s; the rest is for the way there and back."""
+
+_AGAIN: Final = "walsync tries again"
+
+
+class Answer(NamedTuple):
+    """What came back; `content` is the JSON document, or None where the body is none."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: Any
+
+
+class HttpSession:
+    """Sends requests and reads whole answers. What fails is not sent again: that is the target's to decide."""
+
+    def __init__(self, about: str) -> None:
+        self._about = about
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send a request; TargetUnavailable WS4101 where nobody was reached, WS4102 where the outcome is unknown."""
+        try:
+            async with self._open().request(
+                # As a file: aiohttp would send a large body in one piece, and hold up the event loop.
+                method,
+                url,
+                data=io.BytesIO(body) if body else None,
+                headers=headers,
+                allow_redirects=False,
+            ) as answer:
+                return Answer(answer.status, answer.headers, _json(await answer.read()))
+        except aiohttp.ClientConnectorCertificateError:
+            raise TargetUnavailable(
+                "WS4101",
+                f"{self._about}: the certificate of the server in its url is not to be trusted",
+                hint="compare the url; where a proxy or a company's authority is in between, add it with SSL_CERT_FILE",
+            ) from None
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
+            raise TargetUnavailable(
+                "WS4101",
+                f"{self._about}: cannot connect: {_reason(error)}",
+                hint="see that the url leads to the server from here, and what HTTPS_PROXY says",
+            ) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            # An error's own text may quote the address of a proxy, with its password.
+            raise TargetUnavailable(
+                "WS4102", f"{self._about}: the request was cut off: {_reason(error)}", hint=_AGAIN
+            ) from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=_TIMEOUT, trust_env=True, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True
+            )
+        return self._session
+
+
+def _json(content: bytes) -> Any:  # noqa: ANN401
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "the name of the server is not known"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or type(error.os_error).__name__
+    return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
