@@ -1,0 +1,3 @@
+-- differs: message-bytes
+-- record
+SELECT pg_logical_emit_message(true, 'p', '\x61ff62'::bytea);

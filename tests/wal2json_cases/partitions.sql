@@ -1,0 +1,13 @@
+CREATE TABLE p (id int, r text, PRIMARY KEY (id, r)) PARTITION BY LIST (r);
+CREATE TABLE p_eu PARTITION OF p FOR VALUES IN ('eu');
+CREATE TABLE p_us (r text NOT NULL, extra int, id int NOT NULL);
+ALTER TABLE p_us DROP extra;
+ALTER TABLE p ATTACH PARTITION p_us FOR VALUES IN ('us');
+CREATE TABLE p_default PARTITION OF p DEFAULT PARTITION BY RANGE (id);
+CREATE TABLE p_low PARTITION OF p_default FOR VALUES FROM (0) TO (100);
+-- record
+INSERT INTO p VALUES (1, 'eu'), (2, 'us'), (3, 'xx');
+UPDATE p SET r = 'us' WHERE id = 1;
+UPDATE p SET id = id + 10;
+DELETE FROM p WHERE id = 12;
+TRUNCATE p_eu;

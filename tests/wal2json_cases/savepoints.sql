@@ -1,0 +1,15 @@
+CREATE TABLE t (id int PRIMARY KEY);
+-- record
+BEGIN;
+INSERT INTO t VALUES (1);
+SAVEPOINT a;
+INSERT INTO t VALUES (2);
+SAVEPOINT b;
+INSERT INTO t VALUES (3);
+ROLLBACK TO a;
+INSERT INTO t VALUES (4);
+RELEASE a;
+SELECT pg_logical_emit_message(true, 'p', 'in the middle');
+SAVEPOINT c;
+INSERT INTO t VALUES (5);
+COMMIT;
