@@ -12,15 +12,9 @@ pytest_plugins = [
     "fix_proxy",
     "fix_postgres",
     "fix_replication",
-<<<<<<< tests/conftest.py
     "fix_wal2json",
     "fix_check",
     "fix_prometheus",
     "fix_workerd",
-=======
-    "fix_check",
-    "fix_prometheus",
-    "fix_workerd",
     "fix_surrealdb",
->>>>>>> /tmp/scratch/surreal/h
 ]
