@@ -10,8 +10,10 @@ from conformance.bench import Bench, PostgresBench, Tracked
 from conformance.bench_d1 import D1Bench
 from conformance.bench_d1_gateway import D1GatewayBench
 from conformance.bench_surrealdb import SurrealDBBench
+from conformance.bench_surrealdb_server import ServerBench
 from fix_postgres import Database
 from fix_proxy import Proxy
+from fix_surrealdb import VERSIONS, SurrealServer
 from fix_workerd import Workerd
 from psycopg2.extensions import parse_dsn
 
@@ -26,6 +28,16 @@ def postgres(request: pytest.FixtureRequest) -> Bench:
 def surrealdb(request: pytest.FixtureRequest) -> Bench:
     directory: Path = request.getfixturevalue("tmp_path")
     return SurrealDBBench(f"surrealkv://{directory}/graph")
+
+
+def surrealdb_server(version: str) -> Callable[[pytest.FixtureRequest], Bench]:
+    def make(request: pytest.FixtureRequest) -> Bench:
+        servers: Callable[[str], SurrealServer] = request.getfixturevalue("surrealdb_servers")
+        new_proxy: Callable[[str, int], Proxy] = request.getfixturevalue("new_proxy")
+        server = servers(version)
+        return ServerBench(server, new_proxy(server.host, server.port))
+
+    return make
 
 
 def d1(request: pytest.FixtureRequest) -> Bench:
@@ -43,6 +55,7 @@ BENCHES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Bench]]] = {
     "d1_gateway": d1_gateway,
     "postgres": postgres,
     "surrealdb": surrealdb,
+    **{f"surrealdb {version}": surrealdb_server(version) for version in VERSIONS},
 }
 
 
