@@ -9,6 +9,7 @@ import pytest
 from conformance.bench import Bench, PostgresBench, Tracked
 from conformance.bench_d1 import D1Bench
 from conformance.bench_d1_gateway import D1GatewayBench
+from conformance.bench_lines import FileBench, StdoutBench
 from conformance.bench_surrealdb import SurrealDBBench
 from conformance.bench_surrealdb_server import ServerBench
 from fix_postgres import Database
@@ -50,16 +51,47 @@ def d1_gateway(request: pytest.FixtureRequest) -> Bench:
     return D1GatewayBench(workerd, request.getfixturevalue("d1_database"))
 
 
+def file(request: pytest.FixtureRequest) -> Bench:
+    folder: Path = request.getfixturevalue("tmp_path")
+    return FileBench(folder)
+
+
+def stdout(request: pytest.FixtureRequest) -> Bench:
+    folder: Path = request.getfixturevalue("tmp_path")
+    made = StdoutBench(folder)
+    request.addfinalizer(made.printed.close)
+    return made
+
+
 BENCHES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Bench]]] = {
     "d1": d1,
     "d1_gateway": d1_gateway,
+    "file": file,
     "postgres": postgres,
+    "stdout": stdout,
     "surrealdb": surrealdb,
     **{f"surrealdb {version}": surrealdb_server(version) for version in VERSIONS},
 }
 
+EVERYTHING: Final = frozenset({"rows", "sharing", "taking back"})
+"""What a test may need of a kind of target, by the mark `needs`: `rows`, that it knows the rows it holds, and refuses a
+change that does not fit them; `sharing`, that one database takes several targets; `taking back`, that what was broken
+off leaves nothing behind."""
 
-@pytest.fixture(params=sorted(BENCHES))
+CAPABILITIES: Final[Mapping[str, frozenset[str]]] = {"file": frozenset({"taking back"}), "stdout": frozenset()}
+"""Of the kinds that cannot do everything."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on every kind of target that can do what it needs."""
+    if "bench" in metafunc.fixturenames:
+        needed = {need for mark in metafunc.definition.iter_markers("needs") for need in mark.args}
+        assert needed <= EVERYTHING
+        kinds = [kind for kind in sorted(BENCHES) if needed <= CAPABILITIES.get(kind, EVERYTHING)]
+        metafunc.parametrize("bench", kinds, indirect=True)
+
+
+@pytest.fixture
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Tracked]:
     """Return the bench of each kind in turn; its targets are closed with the test."""
     async with AsyncExitStack() as stack:

@@ -171,6 +171,7 @@ async def test_an_update_of_a_row_that_is_not_there_puts_it_where_it_is_whole(be
     assert bench.rows(USERS) == [("1", "ann", "x"), ("2", "b", "y")]
 
 
+@pytest.mark.needs("rows")
 @pytest.mark.parametrize("old", [None, ["7"]], ids=["in place", "moved"])
 async def test_an_update_that_needs_a_row_which_is_not_there_is_refused(bench: Tracked, old: list[str] | None) -> None:
     target = await bench.open(USERS)
@@ -180,6 +181,7 @@ async def test_an_update_that_needs_a_row_which_is_not_there_is_refused(bench: T
     assert bench.rows(USERS) == []
 
 
+@pytest.mark.needs("rows")
 async def test_an_update_that_needs_a_row_which_the_batch_has_removed_is_refused(bench: Tracked) -> None:
     target = await bench.open(USERS)
     await target.write(batch(START, 200, insert(USERS, "1", "a", "x"), insert(USERS, "2", "b", "x")))
@@ -190,6 +192,7 @@ async def test_an_update_that_needs_a_row_which_the_batch_has_removed_is_refused
     assert bench.rows(USERS) == [("1", "a", "x"), ("2", "b", "x")]
 
 
+@pytest.mark.needs("rows")
 async def test_a_new_row_with_a_hole_is_refused(bench: Tracked) -> None:
     target = await bench.open(USERS)
     with pytest.raises(TargetRefused, match="body") as refused:

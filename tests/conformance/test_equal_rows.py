@@ -107,6 +107,7 @@ async def test_truncate_leaves_nothing_of_a_table_that_has_changed_its_shape(ben
     assert (bench.rows(USERS), bench.rows(LOG)) == ([("6", "c")], [])
 
 
+@pytest.mark.needs("rows")
 async def test_a_row_that_a_truncate_has_ended_cannot_be_deleted_again(bench: Tracked) -> None:
     target = await bench.open(LOG)
     await target.write(batch(START, 200, *[SOURCE.insert(LOG, "1", "x")] * 2))

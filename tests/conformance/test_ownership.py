@@ -123,6 +123,7 @@ async def test_a_wiped_target_is_refused(bench: Tracked) -> None:
     assert bench.rows(USERS) == []
 
 
+@pytest.mark.needs("rows")
 async def test_a_refused_row_leaves_neither_rows_nor_checkpoint(bench: Tracked) -> None:
     target = await bench.open(USERS, POSTS)
     bench.database.forbid(POSTS, "title", "poison")
@@ -136,6 +137,7 @@ async def test_a_refused_row_leaves_neither_rows_nor_checkpoint(bench: Tracked) 
     assert bench.rows(POSTS) == [("1", "t")]
 
 
+@pytest.mark.needs("taking back")
 async def test_an_engine_that_vanishes_in_mid_batch_is_unavailable_and_has_taken_nothing(bench: Tracked) -> None:
     target = await bench.open(USERS)
     bench.database.vanish_while_writing()
@@ -150,6 +152,7 @@ async def test_an_engine_that_vanishes_in_mid_batch_is_unavailable_and_has_taken
     assert bench.rows(USERS) == [("1", "a")]
 
 
+@pytest.mark.needs("taking back")
 async def test_an_engine_that_vanished_while_idle_is_unavailable_until_claimed_again(bench: Tracked) -> None:
     target = await bench.open(USERS)
     bench.database.vanish()
@@ -187,6 +190,7 @@ async def test_a_snapshot_replaces_the_rows_and_is_remembered(bench: Tracked) ->
     assert bench.rows(USERS) == []
 
 
+@pytest.mark.needs("taking back")
 async def test_a_snapshot_that_breaks_off_leaves_the_old_rows(bench: Tracked) -> None:
     class ReadingFailed(Exception):
         pass
@@ -210,6 +214,7 @@ async def test_a_snapshot_whose_text_is_broken_is_refused(bench: Tracked) -> Non
     assert await target.table_states() == {}
 
 
+@pytest.mark.needs("taking back")
 async def test_a_cancelled_snapshot_leaves_the_old_rows_and_its_source_at_rest(bench: Tracked) -> None:
     started = asyncio.Event()
 
@@ -231,6 +236,7 @@ async def test_a_cancelled_snapshot_leaves_the_old_rows_and_its_source_at_rest(b
     assert bench.rows(USERS) == [("9", "old")]
 
 
+@pytest.mark.needs("sharing")
 async def test_forgetting_removes_the_checkpoint_and_keeps_the_rows(bench: Tracked) -> None:
     target = await bench.open(USERS)
     assert await target.copy(USERS, STATE, lines(b"1\ta\n")) == 1

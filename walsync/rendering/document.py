@@ -49,7 +49,7 @@ class JsonRenderer:
         yield self._head(transaction) + b",".join(self._parts(transaction)) + b"]}"
 
     def _head(self, transaction: Transaction) -> bytes:
-        stands_alone = not transaction.xid
+        stands_alone = self._snapshot or not transaction.xid
         origin = b"null" if transaction.origin is None else orjson.dumps(transaction.origin)
         return b'{%b"xid":%b,"commit_lsn":"%b","end_lsn":"%b","commit_time":%b,"origin":%b,"changes":[' % (
             b'"snapshot":true,' if self._snapshot else b"",

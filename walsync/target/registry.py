@@ -10,9 +10,13 @@ from pydantic_core import CoreSchema, core_schema
 from walsync.target.base import Target
 from walsync.target.d1.settings import D1Settings
 from walsync.target.d1.target import D1Target
+from walsync.target.file.settings import FileSettings
+from walsync.target.file.target import FileTarget
 from walsync.target.postgres.settings import PostgresSettings
 from walsync.target.postgres.target import PostgresTarget
 from walsync.target.settings import TargetSettings
+from walsync.target.stdout.settings import StdoutSettings
+from walsync.target.stdout.target import StdoutTarget
 from walsync.target.surrealdb.settings import SurrealDBSettings
 from walsync.target.surrealdb.target import SurrealDBTarget
 
@@ -40,6 +44,8 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "postgres": Kind(PostgresSettings, PostgresTarget),
     "d1": Kind(D1Settings, D1Target),
     "surrealdb": Kind(SurrealDBSettings, SurrealDBTarget),
+    "file": Kind(FileSettings, FileTarget),
+    "stdout": Kind(StdoutSettings, StdoutTarget),
 }
 """`type` in the configuration file -> that kind."""
 
