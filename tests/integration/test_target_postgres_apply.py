@@ -26,7 +26,8 @@ from walsync.transaction.change import Change
 USERS = make_table("users", [("id", "integer"), ("name", "text"), ("body", "text")])
 POSTS = make_table("posts", [("id", "integer"), ("author", "integer")], relid=16385)
 LOG = make_table("log", [("line", "text")], (), relid=16386)
-SOURCE = Source([USERS, POSTS, LOG])
+PRICES = make_table("prices", [("amount", "numeric"), ("body", "text")], ("amount",), relid=16387)
+SOURCE = Source([USERS, POSTS, LOG, PRICES])
 START = 100
 WAIT_SECONDS = 20
 
@@ -116,6 +117,17 @@ async def test_a_swap_of_unique_values_is_written_set_based(target: Database, ma
     assert {row[0] for row in target.execute("SELECT what FROM audit")} == {
         "DELETE 1", "DELETE 2", "INSERT -> 1", "INSERT -> 2", "UPDATE 3 -> 3",
     }  # fmt: skip
+
+
+async def test_a_key_that_changes_to_an_equal_one_and_back_keeps_what_was_not_sent(
+    target: Database, make: Open
+) -> None:
+    replica = await opened(make(), PRICES)
+    await replica.write(batch(START, 110, insert(PRICES, "1", "a toasted body")))
+    away = update(PRICES, "1.0", UNCHANGED, old=("1", None))
+    back = update(PRICES, "1", UNCHANGED, old=("1.0", None))
+    await replica.write(batch(110, 120, away, back))
+    assert target.execute("SELECT amount::text, body FROM prices") == [("1", "a toasted body")]
 
 
 async def test_without_the_replica_role_a_swap_goes_in_the_order_of_the_source(

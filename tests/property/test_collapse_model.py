@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from property.source_model import FILLED, LOG, TABLES, Model, Operation, batches_of_operations
 
 from walsync.relation import Relation
-from walsync.row import UNCHANGED, Value
-from walsync.target.collapse import Delete, Key, Patch, Put, TableRows, collapse, segments
+from walsync.row import UNCHANGED, Value, read_tuple
+from walsync.target.collapse import Delete, Key, Patch, TableRows, collapse, segments
 from walsync.transaction.change import Change
 
 KEYED = [table for table in TABLES if table.relid != LOG.relid]
@@ -25,8 +25,8 @@ def carry_out(stored: Stored, table: TableRows) -> None:
     whole: Stored = {}
     for key, state in table.rows.items():
         match state:
-            case Put():
-                whole[key] = state.values
+            case bytes():
+                whole[key] = read_tuple(state)
             case Patch(base=base):
                 pairs = zip(state.values, stored[base], strict=True)
                 whole[key] = [old if new is UNCHANGED else new for new, old in pairs]

@@ -4,7 +4,7 @@ Pure, and shared by all kinds of target. The changes of one call agree on the sh
 batch that way. What a target has to do with the result, in this order, reading base rows before it writes any:
 
 1. empty the truncated tables;
-2. fill every Patch whose base is another key (the row moved) from the base row as it stood before this call;
+2. fill every Patch that moved from the base row as it stood before this call;
 3. delete; then write patches and puts. Deletes go first because two keys may differ as text and be equal to the
    target (1.0 and 1.00): the delete of one must not remove the row put under the other.
 
@@ -38,22 +38,19 @@ class Delete:
     """No row has this key."""
 
 
-class Put(NamedTuple):
-    """The whole row: it replaces whatever the target has under this key, and never merges with it."""
-
-    raw: bytes
-
-    @property
-    def values(self) -> list[Value]:
-        """One value per column."""
-        return read_tuple(self.raw)
+Put: TypeAlias = bytes
+"""The whole row, as a raw tuple: it replaces whatever the target has under this key, and never merges with it."""
 
 
 class Patch(NamedTuple):
-    """A row whose UNCHANGED values stand in the target's row `base`, as that row was before this call."""
+    """A row whose UNCHANGED values stand in the target's row `base`, as that row was before this call.
+
+    `moved` tells that it had another key on the way, also where it came back: that key's delete may hit the base.
+    """
 
     raw: bytes
     base: Key
+    moved: bool
 
     @property
     def values(self) -> list[Value]:
@@ -113,23 +110,29 @@ def collapse(changes: Iterable[Change], key_indexes: KeyIndexes) -> Collapsed:
     """Reduce changes to the last state per key; TargetRefused for what a sound stream never contains."""
     collapsed = Collapsed()
     indexes: dict[int, tuple[int, ...]] = {}
+    table: TableRows | None = None
     for change in changes:
         if isinstance(change, of_source.Truncate):
             _truncate(collapsed, change)
+            table = None
             continue
         relation = change.relation
-        table = collapsed.tables.get(relation.relid)
-        if table is None:
-            table = collapsed.tables[relation.relid] = TableRows(relation)
-        if relation.relid not in indexes:
-            indexes[relation.relid] = key_indexes(relation)
+        # Changes of one table mostly come together: what they share is looked up once.
+        if table is None or relation is not table.relation:
+            table = collapsed.tables.setdefault(relation.relid, TableRows(relation))
+            if relation.relid not in indexes:
+                indexes[relation.relid] = key_indexes(relation)
+            key_at, rows = indexes[relation.relid], table.rows
         match change:
             case of_source.Insert():
-                _insert(table, indexes[relation.relid], change)
+                raw = change.new
+                if has_unchanged(raw):
+                    require_whole(relation, read_tuple(raw))
+                rows[pick(raw, key_at) or key_of(relation, key_at, raw)] = raw
             case of_source.Update():
-                _update(table, indexes[relation.relid], change)
+                _update(table, key_at, change)
             case of_source.Delete():
-                table.rows[key_of(relation, indexes[relation.relid], change.old)] = _DELETE
+                rows[key_of(relation, key_at, change.old)] = _DELETE
     return collapsed
 
 
@@ -189,36 +192,30 @@ def _truncate(collapsed: Collapsed, change: of_source.Truncate) -> None:
     collapsed.restart_identity = collapsed.restart_identity or change.restart_identity
 
 
-def _insert(table: TableRows, indexes: tuple[int, ...], change: of_source.Insert) -> None:
-    raw = change.new
-    if has_unchanged(raw):
-        require_whole(table.relation, read_tuple(raw))
-    table.rows[key_of(table.relation, indexes, raw)] = Put(raw)
-
-
 def _update(table: TableRows, indexes: tuple[int, ...], change: of_source.Update) -> None:
     raw = change.new
     key = key_of(table.relation, indexes, raw)
     old_key = key if change.old is None else key_of(table.relation, indexes, change.old)
-    state: LastState = _fill(table, indexes, raw, old_key) if has_unchanged(raw) else Put(raw)
-    if key != old_key:
+    moved = key != old_key
+    state = _fill(table, indexes, raw, old_key, moved=moved) if has_unchanged(raw) else raw
+    if moved:
         table.rows[old_key] = _DELETE
     table.rows[key] = state
 
 
-def _fill(table: TableRows, indexes: tuple[int, ...], raw: bytes, old_key: Key) -> LastState:
+def _fill(table: TableRows, indexes: tuple[int, ...], raw: bytes, old_key: Key, *, moved: bool) -> LastState:
     """Take what an UPDATE left out from the row's pending state, else leave it to the base row."""
     pending = table.rows.get(old_key)
     match pending:
         case None if not table.truncated:
-            return Patch(raw, old_key)
+            return Patch(raw, old_key, moved)
         case None | Delete():
             raise missing_row(table.relation, indexes, old_key)
-        case Put():
-            return Put(_overlay(raw, pending.raw))
+        case bytes():
+            return _overlay(raw, pending)
         case Patch():
             merged = _overlay(raw, pending.raw)
-            return Patch(merged, pending.base) if has_unchanged(merged) else Put(merged)
+            return Patch(merged, pending.base, moved or pending.moved) if has_unchanged(merged) else merged
 
 
 def _overlay(raw: bytes, below: bytes) -> bytes:

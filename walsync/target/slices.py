@@ -26,11 +26,12 @@ class Reached(NamedTuple):
         """Move on; the open transaction stays open as long as it lies ahead."""
         return self._replace(lsn=lsn) if self.open_commit_lsn >= lsn else Reached(lsn)
 
-    def lacks(self, transaction: Transaction) -> Sequence[Change]:
-        """Return the changes of a transaction that are not taken yet."""
+    def left_of(self, transaction: Transaction) -> Transaction:
+        """Return a transaction with the changes that are not taken yet."""
         if transaction.commit_lsn != self.open_commit_lsn:
-            return transaction.changes
-        return [change for change in transaction.changes if change.lsn > self.last_change_lsn]
+            return transaction
+        changes = tuple(change for change in transaction.changes if change.lsn > self.last_change_lsn)
+        return transaction._replace(changes=changes)
 
 
 class Limits(NamedTuple):
@@ -38,6 +39,10 @@ class Limits(NamedTuple):
 
     changes: int
     size_bytes: int
+
+    def hold(self, size: "Limits") -> bool:
+        """Tell whether changes of this size fit."""
+        return size.changes <= self.changes and size.size_bytes <= self.size_bytes
 
 
 class Slice(NamedTuple):
@@ -51,20 +56,25 @@ class Slice(NamedTuple):
 def cut(transactions: Iterable[Transaction], position: LSN, reached: Reached, limits: Limits) -> Iterator[Slice]:
     """Cut what takes a target from `reached` to `position`, which the last slice stores."""
     before = reached
-    taken = _Room(limits)
+    taken: list[Transaction] = []
+    room = limits
     for transaction in transactions:
-        left = transaction._replace(changes=tuple(reached.lacks(transaction)))
-        parts = list(_parts(left, limits)) if _exceeds(left, limits) else [left.changes]
-        if taken.transactions and (len(parts) > 1 or not taken.has_room_for(parts[0])):
-            after = before.at(taken.transactions[-1].end_lsn)
-            yield Slice(before, after, taken.take())
-            before = after
-        for part in parts[:-1]:
-            after = Reached(before.lsn, transaction.commit_lsn, part[-1].lsn)
-            yield Slice(before, after, [left._replace(changes=part)])
-            before = after
-        taken.add(left._replace(changes=parts[-1]))
-    yield Slice(before, before.at(position), taken.take())
+        left = reached.left_of(transaction)
+        size = _size(left.changes)
+        if taken and not room.hold(size):
+            after = before.at(taken[-1].end_lsn)
+            yield Slice(before, after, taken)
+            before, taken, room = after, [], limits
+        if not limits.hold(size):
+            *parts, last = _parts(left, limits)
+            for part in parts:
+                after = Reached(before.lsn, left.commit_lsn, part[-1].lsn)
+                yield Slice(before, after, [left._replace(changes=part)])
+                before = after
+            left, size = left._replace(changes=last), _size(last)
+        taken.append(left)
+        room = Limits(room.changes - size.changes, room.size_bytes - size.size_bytes)
+    yield Slice(before, before.at(position), taken)
 
 
 def weigh(change: Change) -> int:
@@ -80,29 +90,8 @@ def weigh(change: Change) -> int:
             return 0
 
 
-class _Room:
-    """The transactions of the slice that is being filled."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._left = limits
-        self.transactions: list[Transaction] = []
-
-    def has_room_for(self, changes: Sequence[Change]) -> bool:
-        return len(changes) <= self._left.changes and sum(map(weigh, changes)) <= self._left.size_bytes
-
-    def add(self, transaction: Transaction) -> None:
-        changes = transaction.changes
-        self._left = Limits(self._left.changes - len(changes), self._left.size_bytes - sum(map(weigh, changes)))
-        self.transactions.append(transaction)
-
-    def take(self) -> list[Transaction]:
-        taken, self.transactions, self._left = self.transactions, [], self._limits
-        return taken
-
-
-def _exceeds(transaction: Transaction, limits: Limits) -> bool:
-    return not _Room(limits).has_room_for(transaction.changes)
+def _size(changes: Sequence[Change]) -> Limits:
+    return Limits(len(changes), sum(map(weigh, changes)))
 
 
 def _parts(transaction: Transaction, limits: Limits) -> Iterator[tuple[Change, ...]]:

@@ -83,17 +83,17 @@ def _write_table(table: TableRows, plan: TablePlan) -> Iterator[Statement]:
     numbers = count()
     for key, state in table.rows.items():
         match state:
-            case last_state.Put(raw):
-                puts.append(raw)
+            case bytes():
+                puts.append(state)
             case last_state.Delete():
                 deletes.append(key)
-            case last_state.Patch(raw, base):
+            case last_state.Patch():
                 values = state.values
                 group = groups.setdefault(_left_out(values), _Group())
-                if base == key:
-                    group.patches.append(raw)
+                if state.moved:
+                    group.moved.append(plan.moved_row(next(numbers), state.base, values))
                 else:
-                    group.moved.append(plan.moved_row(next(numbers), base, values))
+                    group.patches.append(state.raw)
     sql = plan.sql
     moved = [(left_out, rows) for left_out, group in groups.items() for rows in plan.parameters(group.moved)]
     # What moves is read before anything is deleted.

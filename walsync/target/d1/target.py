@@ -5,9 +5,9 @@ request is several: the checkpoint says after which of them a target stands, doc
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from walsync.errors import Fenced, TargetRefused, TargetUnavailable
@@ -35,6 +35,8 @@ REQUEST_CHANGES: Final = 10_000
 _REQUEST_CHANGES_IN_ORDER: Final = 249
 """Where a change takes up to four statements: D1 runs 1000 in one request, and the checkpoint needs two."""
 
+
+T = TypeVar("T")
 
 _TOGETHER: Final = 2_500
 """Changes of small transactions in one request: while it is written the next one is encoded, so not too few of them."""
@@ -133,18 +135,22 @@ class D1Target:
         """Take all changes and the checkpoint, request by request; each is atomic and carries the next one."""
         writer = self._require_writer()
         reached = self._reached if self._reached.lsn == batch.previous else Reached(batch.previous)
+        slices = self._cut(batch, reached)
+
+        def prepare() -> tuple[Slice, Encoding] | None:
+            one = next(slices, None)
+            return None if one is None else (one, self._encode(one.transactions))
+
         with self._judged():
-            slices = await asyncio.to_thread(lambda: list(self._cut(batch, reached)))
-            encoding = self._start(slices[0])
+            following = _start(prepare)
             try:
-                for one, following in zip(slices, [*slices[1:], None], strict=True):
-                    encoded = await encoding
+                while (prepared := await following) is not None:
                     # The next one is encoded while the database is busy with this one.
-                    encoding = self._start(following) if following is not None else encoding
-                    await self._write(writer, one, encoded)
-                    self._reached = one.after
+                    following = _start(prepare)
+                    await self._write(writer, *prepared)
+                    self._reached = prepared[0].after
             finally:
-                encoding.cancel()
+                following.cancel()
 
     def _cut(self, batch: Batch, reached: Reached) -> Iterator[Slice]:
         limits = self._limits(batch)
@@ -190,22 +196,19 @@ class D1Target:
                 raise await self._store.explain(writer) from None
             raise
 
-    def _start(self, one: Slice) -> "asyncio.Task[Encoding]":
-        task = asyncio.create_task(asyncio.to_thread(self._encode, one.transactions))
-        # A failure that nobody waits for any more is nobody's.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return task
-
     def _encode(self, transactions: Sequence[Transaction]) -> Encoding:
         return self._encoder.encode(transactions, self._plans, in_order=not self._collapse)
 
     def _limits(self, batch: Batch) -> Limits:
         without_key = self._plans.without_key
-        in_order = not self._collapse or any(
-            relation.relid in without_key
-            for transaction in batch.transactions
-            for change in transaction.changes
-            for relation in relations_of(change)
+        in_order = not self._collapse or (
+            bool(without_key)
+            and any(
+                relation.relid in without_key
+                for transaction in batch.transactions
+                for change in transaction.changes
+                for relation in relations_of(change)
+            )
         )
         changes = min(self.limits.changes, _REQUEST_CHANGES_IN_ORDER)
         return self.limits._replace(changes=changes) if in_order else self.limits
@@ -237,6 +240,13 @@ class D1Target:
         except (TargetUnavailable, Fenced, asyncio.CancelledError):
             self._writer = None
             raise
+
+
+def _start(prepare: Callable[[], T]) -> "asyncio.Task[T]":
+    task = asyncio.create_task(asyncio.to_thread(prepare))
+    # A failure that nobody waits for any more is nobody's.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
 
 
 def _gather(batch: Batch) -> Iterator[tuple[list[Transaction], LSN]]:

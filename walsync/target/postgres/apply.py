@@ -10,8 +10,8 @@ from psycopg2.extensions import TRANSACTION_STATUS_INTRANS
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - psycopg2's class has a lower-case name
 
 from walsync.relation import Relation
-from walsync.row import UNCHANGED, Value, write_copy_line
-from walsync.target.collapse import Delete, Patch, Put, TableRows, collapse, missing_row, relations_of, segments
+from walsync.row import UNCHANGED, Value, read_tuple, write_copy_line
+from walsync.target.collapse import Delete, Patch, TableRows, collapse, missing_row, relations_of, segments
 from walsync.target.postgres.client import Session
 from walsync.target.postgres.failures import worth_a_serial_try
 from walsync.target.postgres.plan import Plans, TablePlan
@@ -123,8 +123,8 @@ class _Staged:
         no_base: list[Value] = [None] * len(self.plan.key)
         for key, state in table.rows.items():
             match state:
-                case Put():
-                    self._line(PUTS, no_base, state.values)
+                case bytes():
+                    self._line(PUTS, no_base, read_tuple(state))
                 case Delete():
                     of_key: list[Value] = [None] * len(self.plan.columns)
                     for index, value in zip(self.plan.key, key, strict=True):
@@ -132,7 +132,7 @@ class _Staged:
                     self._line(DELETES, no_base, of_key)
                 case Patch():
                     values = state.values
-                    self._line(self._group(values, moved=key != state.base), state.base, values)
+                    self._line(self._group(values, moved=state.moved), state.base, values)
 
     def _group(self, values: Sequence[Value], *, moved: bool) -> int:
         left_out = tuple(index for index, value in enumerate(values) if value is UNCHANGED)

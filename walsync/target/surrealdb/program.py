@@ -18,7 +18,6 @@ from walsync.target.collapse import (
     Delete,
     Key,
     Patch,
-    Put,
     collapse,
     describe_key,
     missing_row,
@@ -204,8 +203,8 @@ class Program:
             layout = self._layouts.of(table.relation)
             for key, state in table.rows.items():
                 match state:
-                    case Put():
-                        content = layout.content(state.values, layout.record(key))
+                    case bytes():
+                        content = layout.content(read_tuple(state), layout.record(key))
                         step.puts.add(content, Subject(table.relation, layout, key))
                     case Delete():
                         step.deleted.append(layout.record(key))
