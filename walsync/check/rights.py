@@ -115,30 +115,14 @@ def check_snapshot_rights(session: Connection, tables: Sequence[Table], report: 
             )
 
 
-def check_writable(session: Connection, code: str, report: Report, *, where: str, key: str) -> bool:
-    """Note a standby, or a server that lets this role's sessions only read."""
-    standby, read_only = row(
-        session,
-        "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only')::bool",
-    )
-    if standby:
-        report.error(code, where, "the server is a standby: nothing can be written", f"name the primary in {key}")
-    elif read_only:
-        database, user = quote(session.info.dbname), quote(session.info.user)
-        report.error(
-            code,
-            where,
-            "default_transaction_read_only is on: nothing can be written",
-            f"ALTER ROLE {user} IN DATABASE {database} SET default_transaction_read_only = off; where the service has "
-            "switched it on because the disk is full, make room first",
-        )
-    return not (standby or read_only)
-
-
 def check_target_rights(session: Connection, tables: Sequence[Table], report: Report, where: str) -> bool:
     """Note what keeps this role from writing to a Postgres target."""
     before = len(report.findings)
-    check_writable(session, "WS4902", report, where=where, key="this target's dsn")
+    (standby,) = row(session, "SELECT pg_catalog.pg_is_in_recovery()")
+    if standby:
+        report.error(
+            "WS4902", where, "the server is a standby: nothing can be written", "name the primary in this target's dsn"
+        )
     user, database = quote(session.info.user), quote(session.info.dbname)
     may_create = _may_create_in_database(session)
     for schema in sorted({"walsync", *(table.target_name[0] for table in tables)}):

@@ -12,13 +12,13 @@ from walsync.check.rights import (
     check_publication_rights,
     check_registry_rights,
     check_snapshot_rights,
-    check_writable,
     row,
 )
 from walsync.check.room import check_retention, check_room
 from walsync.checkpoint.gap_guard import SourcePosition
 from walsync.checkpoint.registry import Registration, Registry, refuse_missing_slot, refuse_unconfigured
 from walsync.errors import WalsyncError
+from walsync.identifier import quote
 from walsync.lsn import LSN
 from walsync.postgres import Connection, mask
 from walsync.source import catalogue, publication, requirements, timeline
@@ -69,7 +69,7 @@ def _examine_session(
     report.refused(_WHERE, *problems)
     if not problems:
         report.ok(_WHERE, "wal_level is logical, and the role may replicate")
-    if not check_writable(session, "WS2906", report, where=_WHERE, key="source.dsn"):
+    if not _check_writable(session, report):
         return
     slot = slots.find(session, settings.slot)
     _check_encoding(session, source, report)
@@ -85,6 +85,25 @@ def _examine_session(
 
 def _version(session: Connection) -> str:
     return str(row(session, "SELECT pg_catalog.current_setting('server_version')")[0])
+
+
+def _check_writable(session: Connection, report: Report) -> bool:
+    standby, read_only = row(
+        session,
+        "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only')::bool",
+    )
+    if standby:
+        report.error("WS2906", _WHERE, "the server is a standby", "name the primary in source.dsn")
+    elif read_only:
+        database, user = quote(session.info.dbname), quote(session.info.user)
+        report.error(
+            "WS2906",
+            _WHERE,
+            "default_transaction_read_only is on: publication and registry cannot be made",
+            f"ALTER ROLE {user} IN DATABASE {database} SET default_transaction_read_only = off; where the service has "
+            "switched it on because the disk is full, make room first",
+        )
+    return not (standby or read_only)
 
 
 def _check_encoding(session: Connection, source: Source, report: Report) -> None:

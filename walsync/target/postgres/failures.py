@@ -57,11 +57,8 @@ def judge(error: psycopg2.Error, about: str) -> TargetUnavailable | TargetRefuse
     return TargetRefused(code, sentence, hint=hint)
 
 
-def judge_connecting(error: psycopg2.Error, about: str) -> TargetUnavailable | TargetRefused:
-    """Turn a failed attempt to connect into one decision."""
-    if isinstance(error, psycopg2.ProgrammingError):
-        # libpq quotes the DSN in this message, password and all.
-        return TargetRefused("WS4107", f"{about}: `dsn` is not a connection string", hint="see libpq's manual")
+def judge_connecting(error: psycopg2.Error, about: str) -> TargetUnavailable:
+    """Turn a failed attempt to connect into one decision; a `dsn` that libpq cannot read was refused at load."""
     return TargetUnavailable("WS4101", f"{about}: cannot connect: {describe(error)}", hint=_CONNECT_HINT)
 
 
