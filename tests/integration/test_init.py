@@ -173,7 +173,22 @@ def test_somebody_who_may_only_connect_can_look(
 ) -> None:
     source.execute("CREATE TABLE public.users (id int PRIMARY KEY)")
     script = written_by(walsync_command(""), "--dsn", role_on_source("NOREPLICATION"))
-    assert 'GRANT "walsync" TO CURRENT_USER;' in script
+    assert 'GRANT "walsync" TO CURRENT_USER;' in statements(script)
+    assert not any("pg_monitor" in statement for statement in statements(script))
+
+
+def test_a_service_that_grants_replication_by_a_role_of_its_own_is_served_like_that(
+    source: Database, walsync_command: Callable[..., Walsync]
+) -> None:
+    source.execute("CREATE TABLE public.users (id int PRIMARY KEY); CREATE ROLE rds_replication")
+    try:
+        script = written_by(walsync_command(""), "--dsn", source.dsn)
+    finally:
+        source.execute("DROP ROLE rds_replication")
+    assert statements(script)[:2] == [
+        "CREATE ROLE \"walsync\" LOGIN PASSWORD 'change me';",
+        'GRANT rds_replication TO "walsync";',
+    ]
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,8 @@ def role_statements(survey: Survey, chosen: Sequence[Found], role: str) -> Itera
     if secured:
         yield f"-- Row security would hide rows of {', '.join(secured)} from the first copy."
         yield f"ALTER ROLE {name} BYPASSRLS;"
+    optional = "" if survey.server.asked_by_superuser else "-- As superuser: "
     yield "-- Optional: shows which transaction a new slot is waiting for."
-    yield f"GRANT pg_monitor TO {name};"
+    yield f"{optional}GRANT pg_monitor TO {name};"
     yield "-- The publication. When source.tables changes, walsync check prints the statement to run here."
     yield publication.create_statement(survey.publication, [found.table for found in chosen]) + ";"
