@@ -37,9 +37,11 @@ class Assembler:
 
     def feed(self, message: wire.Message, data_start: int, size: int) -> Transaction | None:
         """Take one message of `size` bytes at `data_start`; return the transaction that it completes."""
+        # Outside of the match: what a pattern does to take a message apart is half of what an INSERT costs here.
+        if isinstance(message, wire.Insert):
+            self._add(Insert(self._relation(message.relid), message.new, data_start), size)
+            return None
         match message:
-            case wire.Insert(relid, new, _):
-                self._add(Insert(self._relation(relid), new, data_start), size)
             case wire.Update(relid, key, old, new, _):
                 relation = self._relation(relid)
                 self._add(_update(relation, key or old, new, data_start), size)
