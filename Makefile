@@ -17,7 +17,7 @@ install: .venv/.installed ## make .venv with everything, as the lock says
 	UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --quiet --frozen --all-extras
 	@touch $@
 
-demo: install ## replicate between two embedded servers, kill walsync on the way, prove that all rows are equal
+demo: install ## replicate into five databases, kill walsync on the way, prove that all rows are equal
 	$(BIN)/walsync demo
 
 check: install ## format, lint, types, import contracts, unit and property tests

@@ -164,11 +164,13 @@ async def surrealql(directory: Path, statement: str) -> None:
 
 
 def test_a_share_of_the_delays_lies_where_prometheus_puts_it() -> None:
-    sight = Sight("weur", delays=Counter({0.01: 50, 0.1: 49, 1.0: 0, float("inf"): 1}))
+    delays = Counter({0.01: 50, 0.1: 49, 1.0: 0, float("inf"): 1})
+    sight = Sight("weur", delays=delays, longest_lag_seconds=3.0)
     assert sight.delay(0.25) == pytest.approx(0.005)
     assert sight.delay(0.5) == pytest.approx(0.01)
     assert sight.delay(0.99) == pytest.approx(0.1)
-    assert sight.delay(1.0) == pytest.approx(1.0)  # nobody knows how far above the last bound
+    assert sight.delay(1.0) == pytest.approx(3.0)
+    assert Sight("apac", delays=delays, longest_lag_seconds=0.05).delay(0.99) == pytest.approx(0.05)
     assert Sight("enam").delay(0.5) is None
 
 

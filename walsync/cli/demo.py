@@ -27,9 +27,9 @@ _DIFFERENT = 4
 )
 @click.option("--keep", is_flag=True, help="Leave everything running until Ctrl-C, and say how to play with it.")
 def demo(seconds: float, rate: float, seed: int, *, keep: bool) -> int:
-    """Replicate between two embedded servers, which leave nothing behind.
+    """Replicate into five targets, through a crash and an outage, and compare every value.
 
-    From Postgres 18 into Postgres 16, three D1 files and SurrealDB, with a SIGKILL of walsync and an outage of a target
-    on the way. Ends with 0 only when every row of every table is equal in all five, with 4 when one is not.
+    From Postgres 18 into Postgres 16, three D1 files and SurrealDB, all embedded; they leave nothing behind. Ends with
+    0 only when every row of every table is equal in all five, with 4 when one is not.
     """
     return 0 if run(Options(seconds, rate, seed, keep)) else _DIFFERENT

@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "tail": "Print the changes of a publication as they are committed.",
     "config": "Print the configuration as understood, secrets masked.",
     "drop": "Forget targets; their rows stay.",
-    "demo": "Replicate between two embedded servers, which leave nothing behind.",
+    "demo": "Replicate into five targets, through a crash and an outage, and compare every value.",
 }
 """The first line of each command's help. A command stands in the module of its name, and is imported when it is used:
 with all of them every start costs most of a second."""

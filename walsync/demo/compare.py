@@ -170,26 +170,25 @@ class Comparison:
 
 def compare(source: PostgresReader, target: Reader, schemas: Sequence[str]) -> list[Comparison]:
     """Compare every table of the source's schemas; equal rows count, so a table without a key is compared exactly."""
-    return [
-        _compare(table, source.read(table, columns, target.printed_as), target.read(table, columns))
-        for table, columns in source.tables(schemas).items()
-    ]
+    return [compare_table(source, target, table, columns) for table, columns in source.tables(schemas).items()]
 
 
-def _printed(column: Column, printed_as: Mapping[str, str]) -> str:
-    """Write the casts that print a value; each type's own text, unless the target keeps less."""
-    less = printed_as.get(column.type)
-    return f"::{less}::text" if less else "::text"
-
-
-def _compare(table: TableName, source: Iterable[Row], target: Iterable[Row]) -> Comparison:
-    ours, theirs = Counter(source), Counter(target)
+def compare_table(source: PostgresReader, target: Reader, table: TableName, columns: Sequence[Column]) -> Comparison:
+    """Compare one table."""
+    ours = Counter(source.read(table, columns, target.printed_as))
+    theirs = Counter(target.read(table, columns))
     return Comparison(
         table,
         rows=ours.total(),
         missing=tuple((ours - theirs).elements()),
         extra=tuple((theirs - ours).elements()),
     )
+
+
+def _printed(column: Column, printed_as: Mapping[str, str]) -> str:
+    """Write the casts that print a value; each type's own text, unless the target keeps less."""
+    less = printed_as.get(column.type)
+    return f"::{less}::text" if less else "::text"
 
 
 def _cut(row: Row) -> tuple[str | None, ...]:

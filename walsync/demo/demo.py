@@ -3,16 +3,20 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
+import psycopg2
+
 from walsync.demo import keep, tables
-from walsync.demo.compare import Comparison, PostgresReader, compare
+from walsync.demo.compare import Comparison, PostgresReader, compare, compare_table
 from walsync.demo.display import Display
 from walsync.demo.engines import leftovers
-from walsync.demo.stage import REPLICA, Stage, places, reader
+from walsync.demo.literals import Unreadable
+from walsync.demo.stage import REPLICA, Place, Stage, places, reader
 from walsync.demo.watch import Sight, Watch
 from walsync.demo.workload import Style, Tally, Workload
 
@@ -60,10 +64,12 @@ class _Demo:
         self._copy()
         tally, seconds = self._write()
         self._catch_up()
-        equal = self._compare(tally, seconds, tables.SCHEMAS)
+        equal = self._compare(tally, seconds)
         if self._options.keep:
             keep.everything(stage, self._watch, self._display)
             return self._compare_again()
+        if equal:
+            self._display.print("walsync demo --keep leaves everything running, to play with.")
         return equal
 
     def _copy(self) -> None:
@@ -150,8 +156,8 @@ class _Demo:
             raise self._stage.child.failed("did not drain")
         self._display.say(f"every target has everything, up to {goal}; walsync drained and ended with 0")
 
-    def _compare(self, tally: Tally, seconds: float, schemas: Sequence[str]) -> bool:
-        found = self._found(schemas)
+    def _compare(self, tally: Tally, seconds: float) -> bool:
+        found = self._found()
         changes: Counter[str] = Counter()
         for (table, _), rows in tally.changes.items():
             changes[table] += rows
@@ -177,24 +183,43 @@ class _Demo:
         child.start("--until-caught-up", "--timeout", f"{_WAIT_SECONDS:.0f}s")
         if child.wait() != 0:
             raise child.failed("did not catch up")
-        found = self._found((*tables.SCHEMAS, "public"))
+        found = self._found()
+        self._add_tables_of_ones_own(found)
         self._display.show_tables(found, {})
         equal = _equal(found)
         self._display.conclude("compared once more", equal=equal)
         return equal
 
-    def _found(self, schemas: Sequence[str]) -> dict[str, list[Comparison]]:
+    def _found(self) -> dict[str, list[Comparison]]:
         """Compare all targets; walsync does not run meanwhile."""
         self._display.say("comparing every value with psycopg2, sqlite3 and SurrealDB's engine:")
         dsn, targets = places(self._stage.folder)
         source = PostgresReader(dsn)
-        found: dict[str, list[Comparison]] = {}
-        for place in targets:
+
+        def compare_one(place: Place) -> list[Comparison]:
             with ExitStack() as stack:
-                found[place.name] = compare(source, reader(place, source, stack), schemas)
-            different = sum(1 for one in found[place.name] if not one.equal)
-            self._display.say(f"  {place.name:8} {len(found[place.name])} tables, {different} of them different")
-        return found
+                found = compare(source, reader(place, source, stack), tables.SCHEMAS)
+            different = sum(1 for one in found if not one.equal)
+            self._display.say(f"  {place.name:8} {len(found)} tables, {different} of them different")
+            return found
+
+        with ThreadPoolExecutor() as pool:  # most of the work is the source's server's, which prints the values
+            return dict(zip((place.name for place in targets), pool.map(compare_one, targets), strict=True))
+
+    def _add_tables_of_ones_own(self, found: dict[str, list[Comparison]]) -> None:
+        """Compare what somebody has created, as far as the demo can read its types."""
+        dsn, targets = places(self._stage.folder)
+        source = PostgresReader(dsn)
+        with ExitStack() as stack:
+            readers = {place.name: reader(place, source, stack) for place in targets}
+            for table, columns in source.tables(["public"]).items():
+                try:
+                    compared = {name: compare_table(source, one, table, columns) for name, one in readers.items()}
+                except (Unreadable, psycopg2.DataError) as error:
+                    self._display.say(f"{table} is left out: {error}")
+                    continue
+                for name, one in compared.items():
+                    found[name].append(one)
 
     def _go_on_until(self, moment: float) -> None:
         self._go_on(lambda: time.monotonic() >= moment, "the time to pass", seconds=self._options.seconds)

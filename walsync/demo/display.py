@@ -14,9 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from walsync.demo.compare import Comparison
-from walsync.demo.watch import AWAY, Sight, Watch
+from walsync.demo.watch import AWAY, Watch
 
 _PLAIN_WIDTH: Final = 110  # for files and pipes, which have no width of their own
+_WIDE: Final = 100
+"""Below this many columns the tables go without what can be spared."""
+
 _PLAIN_EVERY_SECONDS: Final = 2.5
 _UNKNOWN: Final = "-"
 _COLOURS: Final = {"streaming": "green", "retrying": "yellow", "stopped": "red", AWAY: "red"}
@@ -60,7 +63,7 @@ class Display:
         if not self._is_terminal:
             yield
             return
-        with Live(_targets(watch.targets.values()), console=self._console, auto_refresh=False, transient=True) as live:
+        with Live(self._targets(watch), console=self._console, auto_refresh=False, transient=True) as live:
             self._live = live
             try:
                 yield
@@ -72,14 +75,14 @@ class Display:
         if self._progress is not None:
             self._update_progress(watch, *self._progress)
         if self._live is not None:
-            self._live.update(_targets(watch.targets.values()), refresh=True)
+            self._live.update(self._targets(watch), refresh=True)
         elif not self._is_terminal and time.monotonic() > self._printed + _PLAIN_EVERY_SECONDS:
             self._printed = time.monotonic()
             if self._progress is not None:
                 parts = [f"{one.name} {len(one.copied)}/{one.tables} tables" for one in watch.targets.values()]
                 self.say(", ".join(parts) or "walsync begins")
             else:
-                self._console.print(_targets(watch.targets.values()))
+                self._console.print(self._targets(watch))
 
     def show_tables(self, found: Mapping[str, Sequence[Comparison]], changes: Mapping[str, int]) -> None:
         """Print each table with its verdict for each target, and the first differences."""
@@ -96,30 +99,48 @@ class Display:
 
     def show_targets(self, found: Mapping[str, Sequence[Comparison]], watch: Watch, seconds: float) -> None:
         """Print the numbers of each target, and its verdict."""
-        columns = ("COPIED", "ROWS/S", "ROWS NOW", "CHANGES", "CHANGES/S", "BATCHES", "P50 LAG", "P99 LAG")
-        table = _table("TARGET", "TYPE", right=columns, then=("EQUAL",))
+        columns = ("ROWS", "COPIED/S", "CHANGES", "CHANGES/S", "P50 LAG", "P99 LAG")
+        table = _table("TARGET", right=columns, then=("EQUAL",))
         for name, comparisons in found.items():
             sight = watch.targets[name]
             changes = sight.counters["changes"]
             table.add_row(
                 name,
-                sight.type,
-                f"{sight.copied_rows:,}",
-                f"{sight.copied_rows / sight.copy_seconds:,.0f}" if sight.copy_seconds else _UNKNOWN,
                 f"{sum(one.rows for one in comparisons):,}",
+                f"{sight.copied_rows / sight.copy_seconds:,.0f}" if sight.copy_seconds else _UNKNOWN,
                 f"{changes:,}",
                 f"{changes / seconds:,.0f}" if seconds else _UNKNOWN,
-                f"{sight.counters['batches']:,}",
                 _milliseconds(sight.delay(0.5)),
                 _milliseconds(sight.delay(0.99)),
                 _verdict(all(one.equal for one in comparisons)),
             )
         self._console.print(table)
+        self.print("Lag: from commit on the source to durable in the target, of each batch's oldest transaction.")
+        self.print("Changes: as walsync counts them; a killed process takes the count of its last moment with it.")
 
     def conclude(self, line: str, *, equal: bool) -> None:
         """Print the last line."""
         verdict = "[green]all equal[/green]" if equal else "[red]NOT EQUAL[/red]"
         self._console.print(f"{escape(line)}: {verdict}", soft_wrap=True)
+
+    def _targets(self, watch: Watch) -> Table:
+        wide = self._console.width >= _WIDE
+        columns = ("CHANGES/S", *(("CHANGES", "BATCHES") if wide else ("BATCHES",)), "LAG ms", "LAG", "HAS UP TO")
+        table = _table("TARGET", *(("TYPE",) if wide else ()), "STATE", right=columns)
+        for sight in watch.targets.values():
+            colour = _COLOURS.get(sight.state, "cyan")
+            table.add_row(
+                sight.name,
+                *((sight.type,) if wide else ()),
+                f"[{colour}]{sight.state}[/{colour}]",
+                f"{sight.changes_per_second:,.0f}",
+                *((f"{sight.counters['changes']:,}",) if wide else ()),
+                f"{sight.counters['batches']:,}",
+                _UNKNOWN if sight.lag_seconds is None else f"{sight.lag_seconds * 1000:,.0f}",
+                _UNKNOWN if sight.lag_bytes is None else decimal(sight.lag_bytes).replace("bytes", "B"),
+                str(sight.position or _UNKNOWN),
+            )
+        return table
 
     def _update_progress(self, watch: Watch, progress: Progress, tasks: dict[str, TaskID]) -> None:
         for sight in watch.targets.values():
@@ -136,26 +157,6 @@ def _table(*left: str, right: Iterable[str], then: Iterable[str] = ()) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for name in then:
         table.add_column(name, no_wrap=True)
-    return table
-
-
-def _targets(sights: Iterable[Sight]) -> Table:
-    table = _table(
-        "TARGET", "TYPE", "STATE", right=("CHANGES/S", "CHANGES", "BATCHES", "LAG ms", "LAG bytes", "HAS WAL TO")
-    )
-    for sight in sights:
-        colour = _COLOURS.get(sight.state, "cyan")
-        table.add_row(
-            sight.name,
-            sight.type,
-            f"[{colour}]{sight.state}[/{colour}]",
-            f"{sight.changes_per_second:,.0f}",
-            f"{sight.counters['changes']:,}",
-            f"{sight.counters['batches']:,}",
-            _UNKNOWN if sight.lag_seconds is None else f"{sight.lag_seconds * 1000:,.0f}",
-            _UNKNOWN if sight.lag_bytes is None else decimal(sight.lag_bytes),
-            str(sight.position or _UNKNOWN),
-        )
     return table
 
 

@@ -77,5 +77,5 @@ def _tell(stage: Stage, display: Display) -> None:
 
 
 def _psql(server: PostgresServer) -> str:
-    program = shutil.which("psql") or str(server.installation.program("psql"))
-    return f"{shlex.quote(program) if '/usr' not in program else 'psql'} {server.dsn()}"
+    program = "psql" if shutil.which("psql") else shlex.quote(str(server.installation.program("psql")))
+    return f"{program} {server.dsn()}"

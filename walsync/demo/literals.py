@@ -1,15 +1,11 @@
 """Writes arrays, as D1 and SurrealDB keep them, in the form that Postgres reads."""
 
-import re
 from collections.abc import Callable
-from typing import Any, Final
-
-_LENGTH: Final = re.compile(r"\(.*?\)")
+from typing import Any
 
 
-def base_type(type_: str) -> str:
-    """Return a type's name without its length: `numeric(5,2)` is `numeric`."""
-    return _LENGTH.sub("", type_)
+class Unreadable(Exception):
+    """A value of a type that none of the demo's own tables has: its readers know no more types than these need."""
 
 
 def array(found: object, write: Callable[[Any], str]) -> str:

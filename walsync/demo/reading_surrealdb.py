@@ -13,10 +13,10 @@ from typing import Any, Final
 from uuid import UUID
 
 import cbor2
-from surrealdb._surrealdb_ext import AsyncEmbeddedDB
 
 from walsync.demo.compare import Column, PostgresReader, Row, TableName
-from walsync.demo.literals import array, base_type
+from walsync.demo.literals import Unreadable, array
+from walsync.errors import ConfigurationError
 
 NAMESPACE: Final = "demo"
 DATABASE: Final = "demo"
@@ -25,6 +25,17 @@ _TABLE, _DECIMAL, _DATETIME = 7, 10, 12
 """SurrealDB's tags of CBOR."""
 
 _UNIX_EPOCH_JULIAN_DAY: Final = 2_440_588
+
+
+def require_engine() -> Any:  # noqa: ANN401 - the package is optional
+    """Return the engine's class; WS1901 where it is not installed."""
+    try:
+        from surrealdb._surrealdb_ext import AsyncEmbeddedDB  # noqa: PLC0415 - optional; the SDK hides it
+    except ImportError:
+        raise ConfigurationError(
+            "WS1901", "SurrealDB's engine is not installed", hint="pip install 'walsync[demo]'"
+        ) from None
+    return AsyncEmbeddedDB
 
 
 class SurrealDBReader:
@@ -56,7 +67,7 @@ class SurrealDBReader:
 
 
 async def _select(directory: Path, table: str) -> list[dict[str, Any]]:
-    database = AsyncEmbeddedDB(f"surrealkv://{directory}")
+    database = require_engine()(f"surrealkv://{directory}")
     await database.connect()
     answer = b""
     parameters = ["SELECT * FROM $table", {"table": cbor2.CBORTag(_TABLE, table)}]
@@ -109,7 +120,7 @@ def _scalar(found: object, type_: str) -> str:  # noqa: PLR0911 - one line per k
         case int() | str() | UUID():
             return str(found)
         case _:
-            raise RuntimeError(f"the demo cannot read {found!r} as {base_type(type_)}")
+            raise Unreadable(f"SurrealDB has {type(found).__name__} for {type_}, which the demo does not know")
 
 
 def _moment(seconds: int, nanoseconds: int, zone: str) -> str:

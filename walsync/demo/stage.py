@@ -15,7 +15,7 @@ from walsync.demo.compare import PostgresReader, Reader
 from walsync.demo.engines import PostgresServer, free_port, from_wheel
 from walsync.demo.engines.installation import workspace
 from walsync.demo.reading_d1 import D1Reader
-from walsync.demo.reading_surrealdb import DATABASE, NAMESPACE, SurrealDBReader
+from walsync.demo.reading_surrealdb import DATABASE, NAMESPACE, SurrealDBReader, require_engine
 from walsync.lsn import LSN
 
 SOURCE_VERSION: Final = 18
@@ -39,6 +39,7 @@ class Stage:
         self.folder: Path
 
     def __enter__(self) -> Self:
+        require_engine()
         try:
             self.source = self._stack.enter_context(PostgresServer(from_wheel(SOURCE_VERSION)))
             self.target = self._stack.enter_context(PostgresServer(from_wheel(TARGET_VERSION)))

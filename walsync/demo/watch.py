@@ -6,6 +6,7 @@ The counters of a process begin at 0; those of the processes that were killed ar
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Final
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -19,7 +20,7 @@ _ANSWER_SECONDS: Final = 5.0
 _RATE_SECONDS: Final = 1.0
 """Changes per second are those of the last second."""
 
-AWAY: Final = "no process"
+AWAY: Final = "no answer"
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Sight:
     position: LSN | None = None
     lag_bytes: int | None = None
     lag_seconds: float | None = None
+    longest_lag_seconds: float = 0.0
     tables: int = 0
     copied: frozenset[str] = frozenset()
     """The tables that are complete."""
@@ -69,12 +71,16 @@ class Sight:
             self._changes.popleft()
 
     def delay(self, share: float) -> float | None:
-        """Return the delay in seconds that a share of the batches kept, as PromQL's histogram_quantile has it."""
+        """Return the delay in seconds that a share of the batches kept, as PromQL's histogram_quantile has it.
+
+        Within a bucket that ends above the longest lag that was seen, it lies below that.
+        """
         rank, below, lower = share * self.delays.total(), 0, 0.0
         for bound in sorted(self.delays):
             within = self.delays[bound]
             if below + within >= rank and within:
-                return lower if bound == float("inf") else lower + (bound - lower) * (rank - below) / within
+                upper = min(bound, max(lower, self.longest_lag_seconds))
+                return lower + (upper - lower) * (rank - below) / within
             below, lower = below + within, bound
         return None
 
@@ -93,7 +99,7 @@ class Watch:
         try:
             status = Status.from_json(self._get("/status"))
             metrics = self._get("/metrics").decode()
-        except (URLError, OSError):
+        except (URLError, OSError, HTTPException):
             for sight in self.targets.values():
                 sight.state, sight.lag_bytes, sight.lag_seconds = AWAY, None, None
                 sight.count_moment(time.monotonic())
@@ -124,6 +130,7 @@ class Watch:
         now = time.monotonic()
         sight.type, sight.state = target.type, str(target.state)
         sight.lag_bytes, sight.lag_seconds = target.lag_bytes, target.lag_seconds
+        sight.longest_lag_seconds = max(sight.longest_lag_seconds, target.lag_seconds or 0.0)
         if wal_end is not None and target.lag_bytes is not None:
             sight.position = LSN(wal_end - target.lag_bytes)
         sight.tables = len(target.tables)
