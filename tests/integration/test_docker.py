@@ -23,6 +23,7 @@ import pytest
 import yaml
 from fix_dockerfile import COMPOSE, REPOSITORY, instructions
 from fix_postgres import Database
+from fix_surrealdb import PASSWORD, SurrealServer
 from fix_walsync import Walsync, eventually, free_port
 
 from walsync.demo.engines import PostgresServer
@@ -131,7 +132,11 @@ def test_the_environment_holds_walsync_and_nothing_for_development(image: Image)
 
 
 def test_the_configuration_of_compose_replicates_and_the_health_check_says_so(
-    image: Image, source: PostgresServer, target: Database, tmp_path: Path
+    image: Image,
+    source: PostgresServer,
+    target: Database,
+    start_surrealdb: Callable[..., SurrealServer],
+    tmp_path: Path,
 ) -> None:
     port = free_port()
     text = (REPOSITORY / "conf" / "walsync.docker.yaml").read_text()
@@ -140,12 +145,15 @@ def test_the_configuration_of_compose_replicates_and_the_health_check_says_so(
     path.write_text(text.replace(f"0.0.0.0:{PORT}", f"127.0.0.1:{port}"))
     given = yaml.safe_load(COMPOSE.read_text())["services"]["walsync"]["environment"]
     local = tmp_path / "local.sqlite"
+    graph = start_surrealdb("2.3")  # compose's version
     environment = {
-        **dict.fromkeys(given, "unused"),
+        "SURREAL_PASSWORD": PASSWORD,
+        "WALSYNC_SURREALDB_URL": graph.url,
         "WALSYNC_SOURCE_DSN": given["WALSYNC_SOURCE_DSN"].replace("host=source", f"host=127.0.0.1 port={source.port}"),
         "WALSYNC_TARGET_DSN": target.dsn,
         "WALSYNC_D1_URL": f"sqlite://{local}",
     }
+    assert environment.keys() == given.keys()
     walsync = Walsync(path, tmp_path, environment, image.root / "opt" / "walsync" / "bin" / "walsync")
     assert health(image, port) != 0
     try:
@@ -157,6 +165,8 @@ def test_the_configuration_of_compose_replicates_and_the_health_check_says_so(
         query = "SELECT id, name FROM users ORDER BY id"
         eventually(lambda: target.execute(query) == expected, SECONDS, "the rows in Postgres")
         eventually(lambda: rows_of(local, query) == expected, SECONDS, "the rows in the D1 file")
+        names = [name for _, name in expected]
+        eventually(lambda: sorted(graph.execute("SELECT VALUE name FROM users")[0]) == names, SECONDS, "the records")
         assert target.execute("SELECT count(*) FROM posts") == rows_of(local, "SELECT count(*) FROM posts") == [(300,)]
         walsync.terminate()
         assert walsync.wait(SECONDS) == 0
