@@ -112,6 +112,14 @@ def read(path: Path, environ: Mapping[str, str]) -> Document:
     return document
 
 
+def outline(path: Path) -> Document:
+    """Note the lines of a file's keys and nothing else, whatever its variables are."""
+    document = Document(path)
+    for _ in _Walk(document, {}).check(_compose(path, _read_text(path)), ()):
+        pass  # its problems have been told
+    return document
+
+
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")

@@ -87,6 +87,11 @@ def test_a_complete_file_is_looked_at_whole(file: str, walsync_command: NewWalsy
     found = findings(walsync_command(file, SOURCE_PASSWORD="x", TARGET_PASSWORD=PASSWORD), 1)
     assert bad(found).keys() == {"WS2203", "WS4101", "WS7005"}
     assert found[0]["message"] == "is valid; targets: replica, away"
+    assert {one["code"]: one["place"].split(": ")[-1] for one in found if one["severity"] != "ok"} == {
+        "WS2203": "source.tables[0]",
+        "WS4101": "targets[1]",
+        "WS7005": "http",
+    }
 
 
 def test_a_target_that_is_the_source_is_found_in_the_file(file: str, walsync_command: NewWalsync) -> None:

@@ -202,7 +202,10 @@ def test_check_ends_with_1_when_something_is(source: Database, target: Database,
     assert content["ok"] is False
     [finding] = [one for one in content["findings"] if one["severity"] == "error"]
     assert finding["code"] == "WS2201"
-    assert finding.keys() == {"severity", "code", "where", "message", "why", "hint"}
+    assert finding.keys() == {"severity", "code", "where", "message", "why", "hint", "place"}
+    line = command.config_path.read_text().splitlines().index("  - public.users") + 1
+    assert finding["place"] == f"{command.config_path}:{line}: source.tables[0]"
+    assert f"  at: {finding['place']}" in text
 
 
 def test_check_prints_the_problems_of_the_file_as_json_too(somewhere: Walsync) -> None:

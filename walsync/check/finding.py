@@ -19,7 +19,10 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report: what, where, why it matters, and the command that mends it."""
+    """One entry of the report: what, where, why it matters, and the command that mends it.
+
+    `where` is the part that was looked at, `place` the line of the file that speaks of it, as far as known.
+    """
 
     severity: Severity
     code: str
@@ -27,6 +30,7 @@ class Finding:
     message: str
     why: str = ""
     hint: str = ""
+    place: str = ""
 
 
 @dataclass

@@ -13,8 +13,10 @@ import orjson
 from walsync.check.doctor import examine
 from walsync.check.finding import Finding, Report, Severity
 from walsync.check.incomplete import complete
+from walsync.check.place import locate
 from walsync.cli.options import load, with_config, with_logs
-from walsync.config import Config, InvalidConfiguration
+from walsync.config import Config, InvalidConfiguration, find
+from walsync.config_file import outline
 from walsync.logs import mask_text
 
 _FOUND_ERRORS: Final = 1
@@ -40,7 +42,8 @@ def check(path: Path | None, *, as_json: bool) -> int:
         report.invalid([*error.problems, *further])
         code = error.exit_code
     if config is not None:
-        report.extend(asyncio.run(examine(config)).findings)
+        document = outline(find(path, os.environ))
+        report.extend(locate(finding, config, document) for finding in asyncio.run(examine(config)).findings)
     _print_json(report) if as_json else _print(report)
     return code or (_FOUND_ERRORS if report.has_errors else 0)
 
@@ -65,6 +68,8 @@ def _print_finding(finding: Finding) -> None:
     label = click.style(finding.severity.value, fg=_COLOURS[finding.severity], bold=True)
     head = f"{label} {finding.code}" if finding.code else label
     click.echo(f"{head} {finding.where}: {mask_text(finding.message)}")
+    if finding.place:
+        click.echo(f"  at: {finding.place}")
     if finding.why:
         click.echo(f"  why: {finding.why}")
     if finding.hint:
