@@ -107,6 +107,7 @@ def run(
 
     `port` takes the place of 8787, where another walsync of this machine may listen.
     """
+    assert shutil.which("sqlite3"), "the documents look into D1 files with the command sqlite3"
     between = f"test ! -f walsync.yaml || sed -i 's/127.0.0.1:8787/127.0.0.1:{port}/' walsync.yaml\necho; echo '{MARK}'"
     script = "\n".join(["set -euo pipefail", *(f"{text}\n{between}" for text in commands)])
     programs = (Path(sys.executable).parent, from_wheel(18).program("psql").parent)
