@@ -14,16 +14,24 @@ from walsync.transaction.change import Transaction
 
 
 class Reader:
-    """One stream, read until it breaks or `stop` is called. `deliver` is called in the reader's thread."""
+    """One stream, read until it breaks or `stop` is called. `deliver` is called in the reader's thread.
 
-    def __init__(self, stream: Stream, deliver: Callable[[Sequence[Transaction], int], None]) -> None:
+    `assembler` is a new one, for whoever wants to look into it.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        deliver: Callable[[Sequence[Transaction], int], None],
+        assembler: Assembler | None = None,
+    ) -> None:
         self._stream = stream
         self._deliver = deliver
         self._room = threading.Event()
         self._room.set()
         self._stopping = False
         self._decoder = Decoder()
-        self._assembler = Assembler()
+        self._assembler = assembler or Assembler()
 
     def run(self) -> None:
         """Read until `stop`, then send a last status update; raises SourceUnavailable when the stream breaks."""
