@@ -185,7 +185,7 @@ class _Demo:
             raise child.failed("did not catch up")
         found = self._found()
         self._add_tables_of_ones_own(found)
-        self._display.show_tables(found, {})
+        self._display.show_tables(found)
         equal = _equal(found)
         self._display.conclude("compared once more", equal=equal)
         return equal

@@ -84,13 +84,15 @@ class Display:
             else:
                 self._console.print(self._targets(watch))
 
-    def show_tables(self, found: Mapping[str, Sequence[Comparison]], changes: Mapping[str, int]) -> None:
+    def show_tables(self, found: Mapping[str, Sequence[Comparison]], changes: Mapping[str, int] | None = None) -> None:
         """Print each table with its verdict for each target, and the first differences."""
-        table = _table("TABLE", right=("ROWS", "CHANGES"), then=tuple(map(str.upper, found)))
+        numbers = ("ROWS",) if changes is None else ("ROWS", "CHANGES")
+        table = _table("TABLE", right=numbers, then=tuple(map(str.upper, found)))
         verdicts = {name: {one.table: one for one in comparisons} for name, comparisons in found.items()}
         for one in next(iter(found.values())):
+            changed = () if changes is None else (f"{changes.get(str(one.table), 0):,}",)
             each = (verdicts[name][one.table].equal for name in found)
-            table.add_row(str(one.table), f"{one.rows:,}", f"{changes.get(str(one.table), 0):,}", *map(_verdict, each))
+            table.add_row(str(one.table), f"{one.rows:,}", *changed, *map(_verdict, each))
         self._console.print(table)
         for name, comparisons in found.items():
             for one in comparisons:

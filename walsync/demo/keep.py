@@ -69,7 +69,7 @@ def _tell(stage: Stage, display: Display) -> None:
         display.print(f"  {name:9} {line}")
     sql = f"CREATE TABLE {_TABLE} (id integer PRIMARY KEY, body text); INSERT INTO {_TABLE} VALUES (1, 'hello')"
     display.print("A table of your own: create it, let walsync look again, and see it in all five targets:")
-    display.print(f"  $ {_psql(source)} -c {shlex.quote(sql)}")
+    display.print(f'  $ {_psql(source)} -c "{sql}"')
     display.print(
         f"  $ kill {stage.child.pid}  # walsync drains and ends; it is started again here, and finds the table"
     )
