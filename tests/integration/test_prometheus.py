@@ -1,17 +1,22 @@
 """What the shipped Prometheus configuration and alert rules are worth, by Prometheus' own programs."""
 
+import contextlib
 import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+import psycopg2
 import pytest
 import yaml
 from fix_postgres import Database
 from fix_prometheus import Prometheus, PrometheusFiles, run_prometheus
 from fix_walsync import Walsync, eventually, free_port
+
+from walsync.demo.engines import PostgresServer
 
 CONF = Path(__file__).parents[2] / "conf"
 ALERTS = CONF / "alerts.yml"
@@ -153,6 +158,45 @@ def test_every_metric_that_a_rule_reads_is_exposed(running: tuple[Walsync, str])
     for rule in rules():
         read = set(re.findall(r"\b(?:walsync|process)_\w+", rule["expr"]))
         assert read <= known, rule["alert"]
+
+
+def test_a_source_and_a_target_that_are_away_are_counted_by_code(
+    start_server: Callable[..., PostgresServer], walsync_command: Callable[..., Walsync]
+) -> None:
+    source, target = start_server(17), start_server(16)
+    with contextlib.closing(psycopg2.connect(source.dsn())) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE public.users (id int PRIMARY KEY)")
+    address = f"127.0.0.1:{free_port()}"
+    content = {
+        "source": {"dsn": source.dsn(), "tables": ["public.users"]},
+        "targets": [{"name": "replica", "type": "postgres", "dsn": target.dsn()}],
+        "http": {"listen": address, "token": TOKEN},
+    }
+    target.stop()
+    walsync = walsync_command(yaml.safe_dump(content))
+    walsync.start("run")
+    away = 'walsync_target_errors_total{code="WS4101",target="replica"}'
+    eventually(lambda: value(address, away) >= 1, SECONDS, "the target's error")
+    assert value(address, 'walsync_target_retries_total{target="replica"}') >= 1
+    target.start()
+    streaming = 'walsync_target_state{state="streaming",target="replica"}'
+    eventually(lambda: value(address, streaming) == 1, SECONDS, "the target to stream")
+    assert value(address, "walsync_source_reconnects_total") == 0
+
+    source.stop()
+    eventually(lambda: value(address, 'walsync_source_errors_total{code="WS2002"}') >= 1, SECONDS, "the source's error")
+    source.start()
+    eventually(lambda: value(address, "walsync_source_reconnects_total") >= 1, SECONDS, "the stream to be opened again")
+    eventually(lambda: value(address, 'walsync_source_state{state="streaming"}') == 1, SECONDS, "the source to stream")
+
+
+def value(address: str, series: str) -> float:
+    """Return the value of one series, 0 while it is not there."""
+    try:
+        lines = read_metrics(address).decode().splitlines()
+    except URLError:
+        return 0
+    return next((float(line.removeprefix(series)) for line in lines if line.startswith(f"{series} ")), 0)
 
 
 def read_metrics(address: str) -> bytes:
