@@ -44,6 +44,15 @@ def test_readme_and_getting_started_have_commands_that_are_run() -> None:
     assert {REPOSITORY / "README.md", REPOSITORY / "docs" / "getting-started.md"} <= set(RUN)
 
 
+def test_readme_quotes_the_recorded_demo() -> None:
+    found = blocks((REPOSITORY / "README.md").read_text(encoding="utf-8"))
+    [at] = [number for number, one in enumerate(found) if "make demo" in one.text]
+    recorded = (REPOSITORY / "docs" / "demo.md").read_text(encoding="utf-8").splitlines()
+    quoted = found[at + 1].text.splitlines()
+    assert quoted
+    assert [line for line in quoted if line not in recorded] == [], "docs/demo.md has another run"
+
+
 @pytest.mark.parametrize("path", RUN, ids=name_of)
 def test_the_commands_of_a_document_print_what_it_says(
     path: Path, start_server: Callable[..., PostgresServer], target: Database, tmp_path: Path
