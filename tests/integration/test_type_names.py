@@ -89,7 +89,8 @@ def test_a_users_type_is_named_as_if_public_were_in_the_path(any_source: Databas
         any_source.execute(f'CREATE TYPE {schema}."{quoted}" AS ENUM ()')
         rows = any_source.execute(
             "SELECT t.typname, format_type(t.oid, -1) FROM pg_type AS t"
-            " JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE n.nspname = %s AND t.typname IN (%s, '_' || %s) ORDER BY t.oid DESC",
+            " JOIN pg_namespace AS n ON n.oid = t.typnamespace"
+            " WHERE n.nspname = %s AND t.typname IN (%s, '_' || %s) ORDER BY t.oid DESC",
             schema,
             name,
             name,
