@@ -1,7 +1,10 @@
 """The file target on a real disk: rotation, what a crash leaves behind, and what others do to its files."""
 
+import asyncio
 import json
+import os
 import resource
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 from conformance.bench_lines import FileBench
 from conformance.stream import SLOT, TARGET_ID, Source, batch, make_table, transaction, writer
+from fix_walsync import eventually_async
 
 from walsync.errors import TargetRefused, TargetUnavailable
 from walsync.lsn import LSN
@@ -20,6 +24,7 @@ from walsync.target.file.target import FileTarget
 from walsync.transaction.change import Change
 
 START = 100
+SECONDS = 30
 USERS = make_table("users", [("id", "integer"), ("name", "text")])
 SOURCE = Source([USERS])
 STATE = TableState(USERS.relid, "walsync", USERS.definition, LSN(START))
@@ -47,10 +52,10 @@ class Files:
         await target.prepare(tables or [USERS])
         return target
 
-    async def again(self, **settings: Any) -> FileTarget:
+    async def again(self, epoch: int = 11, **settings: Any) -> FileTarget:
         """Open it as the next run would."""
         target = self.target(**settings)
-        await target.claim(writer(epoch=11))
+        await target.claim(writer(epoch=epoch))
         await target.prepare([USERS])
         return target
 
@@ -67,6 +72,9 @@ class Files:
 
     def commits(self) -> list[str]:
         return [line["commit_lsn"] for line in self.lines()]
+
+    def position(self) -> int:
+        return LSN.parse(json.loads(self.checkpoint.read_text())["lsn"])
 
     @contextmanager
     def crash(self) -> Iterator[None]:
@@ -288,3 +296,43 @@ async def test_renamed_tables_carry_their_new_name(files: Files, tmp_path: Path)
     await target.write(batch(START, 200, *users("a"), SOURCE.truncate(USERS)))
     assert [(change["schema"], change["table"]) for change in files.lines()[0]["changes"]] == [("app", "people")] * 2
     assert FileBench(tmp_path).rows(USERS) == []
+
+
+WRITE_FOR_EVER = """
+import asyncio, sys
+from integration.test_target_file import START, Files, users
+from conformance.stream import batch, writer
+from pathlib import Path
+
+async def main():
+    files = Files(Path(sys.argv[1]))
+    target = await files.again(epoch=int(sys.argv[2]), rotate_bytes=4096)
+    number = (await target.read_checkpoint()).lsn
+    while True:
+        await target.write(batch(number, number + 1, *users("x" * (number * 37 % 700), first=number)))
+        number += 1
+
+asyncio.run(main())
+"""
+
+
+async def test_a_writer_that_is_killed_at_any_moment_leaves_each_line_once(files: Files) -> None:
+    await (await files.open(rotate_bytes=4096)).close()
+    files.made.clear()
+    reached = START
+    for number in range(8):
+        command = [sys.executable, "-c", WRITE_FOR_EVER, str(files.folder), str(20 + number)]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        process = await asyncio.create_subprocess_exec(*command, env=environment)
+        try:
+            goal = reached + 5 + number * 3
+            await eventually_async(lambda goal=goal: files.position() >= goal, SECONDS, "lines")  # type: ignore[misc]
+        finally:
+            process.kill()
+            await process.wait()
+        reached = files.position()
+    target = await files.again(epoch=100, rotate_bytes=4096)
+    await write_each(target, "last", start=reached)
+    shown = [change["new"]["id"] for line in files.lines() for change in line["changes"]]
+    assert shown == list(range(START, reached + 1))
+    assert len(files.numbered()) > 5
