@@ -61,6 +61,17 @@ def _targets() -> Iterator[str]:
         own = {name: field for name, field in model.model_fields.items() if name not in TargetSettings.model_fields}
         yield f"### targets[] of type {kind}\n{_prose(model.__doc__ or '')} [More](targets.md).\n"
         yield _table(model, own)
+        yield from _own_entries(f"targets[] of type {kind}", model)
+
+
+def _own_entries(place: str, model: type[TargetSettings]) -> Iterator[str]:
+    """Describe what a kind of target may say of a table besides what all kinds may."""
+    (shared,) = _models(TargetSettings.model_fields["tables"].annotation)
+    for inner in _models(model.model_fields["tables"].annotation):
+        own = {name: field for name, field in inner.model_fields.items() if name not in shared.model_fields}
+        if own:
+            yield f"### tables[] of {place}\n{_prose(inner.__doc__ or '')}\n"
+            yield _table(inner, own)
 
 
 def _section(place: str, model: type[Settings]) -> Iterator[str]:

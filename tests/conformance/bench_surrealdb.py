@@ -36,6 +36,7 @@ class Line:
         self.engine = engine
         self.is_cut = False
         self.is_lost = False
+        self.major = engine.major
 
     async def query(self, request: bytes) -> Sequence[Slot]:
         if self.is_cut:

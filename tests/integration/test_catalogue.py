@@ -9,7 +9,7 @@ from walsync.source import catalogue, requirements
 from walsync.source.catalogue import Catalogue
 from walsync.source.session import open_session
 from walsync.source.settings import TableSettings
-from walsync.source.table import Table
+from walsync.source.table import ForeignKey, Table
 
 
 def load(source: Database, *tables: str | TableSettings) -> Catalogue:
@@ -216,3 +216,16 @@ def test_a_filter_may_use_the_identity_only(source: Database) -> None:
     assert "uses c," in problems(source, bad)[0].message
     source.execute("ALTER TABLE t REPLICA IDENTITY FULL")
     assert problems(source, bad) == []
+
+
+def test_foreign_keys_name_both_sides_in_one_order(any_source: Database) -> None:
+    any_source.execute(
+        """
+        CREATE TABLE a (x int, y text, z int UNIQUE, PRIMARY KEY (y, x));
+        CREATE TABLE b (id int PRIMARY KEY, p int, q text, r int REFERENCES a (z),
+            FOREIGN KEY (p, q) REFERENCES a (x, y) ON DELETE CASCADE);
+        """
+    )
+    a, b = table(any_source, "public.a"), table(any_source, "public.b")
+    assert set(b.foreign_keys) == {ForeignKey(("p", "q"), a.relid, ("x", "y")), ForeignKey(("r",), a.relid, ("z",))}
+    assert a.foreign_keys == ()

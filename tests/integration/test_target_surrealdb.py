@@ -171,6 +171,33 @@ def test_other_addresses_are_refused(url: str, code: str) -> None:
     assert refused.value.errors()[0]["ctx"]["code"] == code
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"username": "u"},
+        {"access": "a"},
+        {"credentials": {"pass": "p"}},
+        {"username": "u", "password": "p", "access": "a", "credentials": {"pass": "p"}},
+        {"url": "mem://", "username": "u", "password": "p"},
+        {"url": "mem://", "access": "a", "credentials": {"pass": "p"}},
+    ],
+)
+def test_a_server_has_one_user_and_the_engine_inside_has_none(keys: dict[str, object]) -> None:
+    whole = {"name": "graph", "type": "surrealdb", "url": "wss://host/rpc", "namespace": "a", "database": "b", **keys}
+    with pytest.raises(ValidationError) as refused:
+        SurrealDBSettings.model_validate(whole)
+    assert refused.value.errors()[0]["ctx"]["code"] == "WS1050"
+
+
+def test_secrets_are_masked() -> None:
+    keys = {"name": "graph", "type": "surrealdb", "url": "wss://host/rpc", "namespace": "a", "database": "b"}
+    user = SurrealDBSettings.model_validate({**keys, "username": "u", "password": "hunter2"})
+    record = SurrealDBSettings.model_validate({**keys, "access": "a", "credentials": {"pass": "hunter2"}})
+    for settings in (user, record):
+        assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump(mode='json')}"
+
+
 async def test_the_key_is_the_record_id_and_columns_keep_their_names(bench: SurrealDBBench) -> None:
     odd = make_table("odd`\\.t", [("key", "text"), ("id", "text"), ("a.b/c~", "numeric")], ("key",), relid=17001)
     source = Source([USERS, odd])

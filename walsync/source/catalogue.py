@@ -11,7 +11,7 @@ from walsync.relation import ReplicaIdentity
 from walsync.source import pgtype
 from walsync.source.pgtype import PgType
 from walsync.source.settings import TableSettings
-from walsync.source.table import Table, TableColumn
+from walsync.source.table import ForeignKey, Table, TableColumn
 
 _KINDS: Final = {
     "v": "a view",
@@ -61,6 +61,17 @@ SELECT i.indrelid::bigint, i.indisprimary, i.indisreplident, ARRAY(
     WHERE a.attrelid = i.indrelid AND a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1]) ORDER BY a.attnum)
 FROM pg_catalog.pg_index AS i
 WHERE i.indrelid = ANY(%(relids)s::oid[]) AND i.indisvalid AND i.indimmediate AND (i.indisprimary OR i.indisreplident)
+"""
+
+
+_FOREIGN_KEYS: Final = """
+SELECT c.conrelid::bigint, c.confrelid::bigint,
+       ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY AS k (attnum, place)
+             JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = k.attnum ORDER BY k.place),
+       ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(c.confkey) WITH ORDINALITY AS k (attnum, place)
+             JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.confrelid AND a.attnum = k.attnum ORDER BY k.place)
+FROM pg_catalog.pg_constraint AS c
+WHERE c.contype = 'f' AND c.conrelid = ANY(%(relids)s::oid[]) ORDER BY c.conname
 """
 
 
@@ -160,6 +171,9 @@ def _describe(session: Connection, found: Iterable[tuple[_Relation, TableSetting
             primary[relid] = tuple(names)
         if is_identity:
             index[relid] = tuple(names)
+    foreign: defaultdict[int, list[ForeignKey]] = defaultdict(list)
+    for relid, referenced, names, referenced_names in _query(session, _FOREIGN_KEYS, relids=relids):
+        foreign[relid].append(ForeignKey(tuple(names), referenced, tuple(referenced_names)))
     tables = []
     for relation, settings in found:
         live = tuple(columns[relation.relid])
@@ -171,7 +185,7 @@ def _describe(session: Connection, found: Iterable[tuple[_Relation, TableSetting
             if not set(identity) <= set(_identity(leaf, letter, plain, primary, index))
         ]
         table = _table(relation, settings, live, primary.get(relation.relid, ()), identity)
-        tables.append(replace(table, weak_leaves=tuple(weak)))
+        tables.append(replace(table, weak_leaves=tuple(weak), foreign_keys=tuple(foreign[relation.relid])))
     return tables
 
 

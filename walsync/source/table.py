@@ -34,6 +34,15 @@ class TableColumn:
     type: PgType
 
 
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key: `columns` hold what `referenced` holds in the table `relid`, in the same order."""
+
+    columns: tuple[str, ...]
+    relid: int
+    referenced: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of the configuration, found on the source.
@@ -41,6 +50,7 @@ class Table:
     `columns` are all live columns in table order; `published` names those that the stream carries (no generated ones).
     `identity` names the columns of the replica identity, `primary_key` those of the primary key, both in table order.
     `weak_leaves` names partitions whose own replica identity, by which the server goes, lacks some of `identity`.
+    `foreign_keys` are those of the table, whatever table they lead to.
     `renamed` is the name that it was given on the target it was selected for, schema first where that has schemas.
     """
 
@@ -56,6 +66,7 @@ class Table:
     is_partitioned: bool = False
     leaves: tuple[int, ...] = ()
     weak_leaves: tuple[str, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
     renamed: tuple[str, ...] = ()
 
     @property

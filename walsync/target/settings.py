@@ -1,7 +1,7 @@
 """What every target's block of the configuration has, whatever its kind: its name, and its part of the source."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
@@ -33,11 +33,16 @@ class TargetTableSettings(TablePattern):
     of the replica identity: a row that no longer matches is deleted here."""
 
 
-def _complete(entry: object) -> object:
+_T = TypeVar("_T", bound=TargetTableSettings)
+
+
+def complete(entry: object) -> object:
+    """Let the name of a table stand for an entry."""
     return {"table": entry} if isinstance(entry, str) else entry
 
 
-def _check_entries(entries: tuple[TargetTableSettings, ...] | None) -> tuple[TargetTableSettings, ...] | None:
+def check_entries(entries: tuple[_T, ...] | None) -> tuple[_T, ...] | None:
+    """Refuse what no entry of `tables` can mean."""
     for index, entry in enumerate(entries or ()):
         if entry.table_name is None and entry.rename is not None:
             raise refusal(
@@ -63,13 +68,11 @@ class TargetSettings(Settings):
 
     tables: Annotated[
         tuple[
-            Annotated[
-                TargetTableSettings, BeforeValidator(_complete, json_schema_input_type=str | TargetTableSettings)
-            ],
+            Annotated[TargetTableSettings, BeforeValidator(complete, json_schema_input_type=str | TargetTableSettings)],
             ...,
         ]
         | None,
-        AfterValidator(_check_entries),
+        AfterValidator(check_entries),
     ] = None
     """The part of `source.tables` that this target gets, as ``schema.table``, ``schema.*`` or with `rename` and
     `match`; all when left out."""

@@ -71,8 +71,8 @@ class Records:
             RECORD_TAG, [STORE, [_TABLE_STATE, self.owner["slot"], self.owner["target"], table.qualified_name]]
         )
 
-    def state(self, table: Table, state: TableState) -> dict[str, object]:
-        """Write the record of a table that is complete."""
+    def state(self, table: Table, state: TableState, options: str) -> dict[str, object]:
+        """Write the record of a table that is complete, with these options."""
         return {
             **self.owner,
             "kind": _TABLE_STATE,
@@ -81,6 +81,7 @@ class Records:
             "publication": state.publication,
             "definition": state.definition,
             "synced_lsn": int(state.synced_lsn),
+            "options": options,
         }
 
     def judge(self, stored: Stored | None, writer: Writer) -> WalsyncError:
@@ -92,9 +93,10 @@ class Records:
         return owned_by_another(self._target, stored.checkpoint, target_id, "database")
 
 
-def read_states(found: Sequence[Mapping[str, Any]]) -> dict[str, TableState]:
-    """Read the records of table states, by qualified name."""
+def read_states(found: Sequence[Mapping[str, Any]], options: Mapping[str, str]) -> dict[str, TableState]:
+    """Read the records of table states, by qualified name; a copy with other `options` is none."""
     return {
         one["table"]: TableState(one["relid"], one["publication"], one["definition"], LSN(one["synced_lsn"]))
         for one in found
+        if one.get("options", "") == options.get(one["table"], one.get("options", ""))
     }

@@ -45,6 +45,11 @@ class Client:
         return self._engine is not None and not self._engine.is_lost
 
     @property
+    def major(self) -> int:
+        """The version of the open database."""
+        return self._engine.major if self._engine is not None else 0
+
+    @property
     def writer(self) -> Writer:
         """Who has claimed the target, with nothing lost since then."""
         if self._writer is None:

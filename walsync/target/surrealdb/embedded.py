@@ -22,6 +22,9 @@ _SYNC: Final = "SURREAL_SYNC_DATA"
 2.3.10: one per commit, and none without it). An acknowledgement rests on that."""
 
 
+_MAJOR: Final = 2
+"""Of the engine in the package, whose version is pinned."""
+
 _END_SECONDS: Final = 2.0
 """How long abandoned work may take to end by itself before it is rolled back: an engine that is still at work when
 the process ends panics at its exit."""
@@ -32,6 +35,7 @@ class EmbeddedEngine:
 
     def __init__(self, database: Any, lock: int | None) -> None:  # noqa: ANN401 - the package is optional
         self.is_lost = False
+        self.major = _MAJOR
         self._database = database
         self._lock = lock
 

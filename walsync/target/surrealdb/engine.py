@@ -27,6 +27,9 @@ class RequestFailed(Exception):
 class Engine(Protocol):
     """A way to one database. Requests are made one at a time; cancelling one rolls it back, or comes too late."""
 
+    major: int
+    """The version, 2 or 3 so far."""
+
     is_lost: bool
     """Whether it leads nowhere any more, and has to be opened again."""
 

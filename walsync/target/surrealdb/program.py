@@ -6,7 +6,7 @@ A step is what a segment of changes comes to; between two of them the shape of a
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from cbor2 import CBORTag
 
@@ -32,6 +32,12 @@ RowChange: TypeAlias = of_source.Insert | of_source.Update | of_source.Delete
 
 Written: TypeAlias = list[dict[str, list[object]]]
 """Steps as the program takes them: the parts that have something to do, by name."""
+
+
+_MOVES: Final = ("moves", "edge_moves")
+_PUTS: Final = ("rows", "edges")
+_IN_ORDER: Final = ("moves", "rows", "edge_moves", "edges")
+"""The parts of a step that write rows; edges come after the records that they may lead to."""
 
 
 class Subject(NamedTuple):
@@ -98,14 +104,13 @@ class Step:
     emptied: list[object] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
     deleted: list[object] = field(default_factory=list)
-    moves: Part = field(default_factory=Part)
-    puts: Part = field(default_factory=Part)
+    parts: dict[str, Part] = field(default_factory=lambda: {name: Part() for name in (*_MOVES, *_PUTS)})
     lines: dict[int, dict[str, object]] = field(default_factory=dict)
 
     @property
     def subjects(self) -> list[Subject]:
         """All rows of the step."""
-        return self.moves.subjects + self.puts.subjects
+        return list(chain.from_iterable(self.parts[name].subjects for name in _IN_ORDER))
 
     def write(self, most_rows: int | None = None) -> dict[str, list[object]]:
         """Write the step for the program, with no more than so many of its rows."""
@@ -116,15 +121,17 @@ class Step:
             "held": [held.write() for held in self.held],
             "deleted": self.deleted,
         }
-        for name, part in (("moves", self.moves), ("rows", self.puts)):
+        for name in _IN_ORDER:
+            part = self.parts[name]
             written[name] = part.rows[: max(0, left)]
             left -= len(part.rows)
         return {name: part for name, part in written.items() if part}
 
     def records_of(self, table: str) -> list[object]:
         """Name the records of a table that the step writes."""
-        rows = [row["row"] if part is self.moves else row for part in (self.moves, self.puts) for row in part.rows]
-        return [row["id"] for row in rows if row["id"].value[0] == table]
+        moved = [row["row"] for name in _MOVES for row in self.parts[name].rows]
+        rows = [row for name in _PUTS for row in self.parts[name].rows]
+        return [row["id"] for row in moved + rows if row["id"].value[0] == table]
 
 
 @dataclass(slots=True)
@@ -193,7 +200,7 @@ class Program:
         for change in chain.from_iterable(without_key.values()):
             self._add_line(step, change)
         for number, row in step.lines.items():
-            step.puts.add(row, self._may_be_missing[number])
+            step.parts["rows"].add(row, self._may_be_missing[number])
         self._steps.append(step)
 
     def _add_collapsed(self, step: Step, collapsed: Collapsed) -> None:
@@ -201,18 +208,19 @@ class Program:
             self._truncate(step, self._layouts.of(relation).table)
         for table in collapsed.tables.values():
             layout = self._layouts.of(table.relation)
+            moves, puts = ("edge_moves", "edges") if layout.options.is_edge else ("moves", "rows")
             for key, state in table.rows.items():
                 match state:
                     case bytes():
                         content = layout.content(read_tuple(state), layout.record(key))
-                        step.puts.add(content, Subject(table.relation, layout, key))
+                        step.parts[puts].add(content, Subject(table.relation, layout, key))
                     case Delete():
                         step.deleted.append(layout.record(key))
                     case Patch():
                         subject = Subject(table.relation, layout, key, state.base)
                         row = layout.content(state.values, layout.record(key))
                         base = layout.record(state.base)
-                        step.moves.add({"number": self._number(subject), "base": base, "row": row}, subject)
+                        step.parts[moves].add({"number": self._number(subject), "base": base, "row": row}, subject)
 
     def _truncate(self, step: Step, table: str) -> None:
         if not self._steps:
@@ -284,7 +292,8 @@ def parameters(steps: Written) -> dict[str, object]:
 
 def parts(steps: Written) -> list[list[str]]:
     """Tell `statements.apply` which parts there are; rows that are filled are written as well."""
-    return [[*step, "filled"] if "moves" in step else list(step) for step in steps]
+    filled = {"moves": "filled", "edge_moves": "edge_filled"}
+    return [[*step, *(name for moves, name in filled.items() if moves in step)] for step in steps]
 
 
 def _old_row(change: RowChange) -> Sequence[Value] | None:

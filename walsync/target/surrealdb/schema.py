@@ -15,7 +15,10 @@ from walsync.row import UNCHANGED, Value, write_copy_line
 from walsync.source.table import Table
 from walsync.target.base import Finding
 from walsync.target.collapse import Key
+from walsync.target.surrealdb.fields import define_fields
+from walsync.target.surrealdb.options import ENDS, Link, Options
 from walsync.target.surrealdb.statements import STAGE, STORE, name
+from walsync.target.surrealdb.statements import define as define_statement
 from walsync.target.surrealdb.values import RECORD_TAG, ValueForm, record_id, value_form
 
 ID: Final = "id"
@@ -51,6 +54,7 @@ class Layout:
     fields: tuple[str | None, ...]
     forms: tuple[ValueForm, ...]
     key: tuple[int, ...]
+    options: Options
 
     def content(self, values: Sequence[Value], record: CBORTag) -> dict[str, object]:
         """Make the record of a row; UNCHANGED values are left out."""
@@ -58,11 +62,37 @@ class Layout:
         for (field, encode), value in zip(self._encoders, values, strict=True):
             if field is not None and value is not UNCHANGED:
                 content[field] = encode(value)
+        if self.options.links:
+            self._add_links(content, values)
         return content
+
+    def _add_links(self, content: dict[str, object], values: Sequence[Value]) -> None:
+        for link, indexes in self._links:
+            parts = [values[index] for index in indexes]
+            unsent = parts.count(UNCHANGED)
+            if unsent == len(parts):
+                continue  # as it was
+            key = [part for part in parts if isinstance(part, bytes)]
+            if unsent or (len(key) < len(parts) and self.options.is_edge and link.field in ENDS):
+                raise TargetRefused(
+                    "WS4615",
+                    f"{self.qualified_name}: a row came without all of ({', '.join(link.columns)}), which {link.field}"
+                    " is made of",
+                    hint=f"on the source: ALTER TABLE {self.qualified_name} REPLICA IDENTITY FULL; and make the"
+                    " columns of an edge NOT NULL",
+                )
+            content[link.field] = link.record(key) if len(key) == len(parts) else self.options.null
+
+    @cached_property
+    def _links(self) -> list[tuple[Link, list[int]]]:
+        return [(link, [self.columns.index(column) for column in link.columns]) for link in self.options.links]
 
     @cached_property
     def _encoders(self) -> list[tuple[str | None, Callable[[bytes | None], object]]]:
-        return [(field, form.encode) for field, form in zip(self.fields, self.forms, strict=True)]
+        encoders = [form.encode for form in self.forms]
+        if self.options.null is not None:
+            encoders = [_without_null(encode, self.options.null) for encode in encoders]
+        return list(zip(self.fields, encoders, strict=True))
 
     @cached_property
     def _scalar_key(self) -> Callable[[bytes | None], object] | None:
@@ -107,14 +137,32 @@ class Layout:
 class Layouts:
     """The tables given to `prepare`, and the layout of each relation that the stream brings for them."""
 
-    def __init__(self, tables: Iterable[Table]) -> None:
+    def __init__(self, tables: Iterable[Table], options: Mapping[int, Options]) -> None:
         self._tables = {table.relid: table for table in tables}
+        self._options = options
         self._layouts: dict[int, tuple[Relation, Layout]] = {}
 
     @property
     def most_rows(self) -> int:
         """How many rows a request takes at most, since each brings the names of its fields along."""
         return most_rows(self._tables.values())
+
+    def options_of(self, table: Table) -> Options:
+        """Return the options of a table; none where it is not among those."""
+        return self._options.get(table.relid, Options())
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What the options of each table come to, by qualified name."""
+        return {table.qualified_name: self._options[relid].digest for relid, table in self._tables.items()}
+
+    def neighbours(self, table: Table) -> list[str]:
+        """Name the tables of edges that lead to or from a table: deleting its records deletes them."""
+        return [
+            table_name(one)
+            for relid, one in self._tables.items()
+            if one.relid != table.relid and self._options[relid].leads_to(table_name(table))
+        ]
 
     def of(self, relation: Relation) -> Layout:
         """Find the layout of a relation; TargetRefused where it is not what the catalogue said."""
@@ -142,18 +190,24 @@ class Layouts:
                     hint="restart walsync: it reads the source's tables again",
                 )
         _check_key(relation, table)
-        return _layout(table, [column.name for column in relation.columns])
+        return _layout(table, [column.name for column in relation.columns], self._options[table.relid])
 
 
 def most_rows(tables: Iterable[Table]) -> int:
     """Tell how many rows go into one request without their names being more than some megabytes."""
-    widest = max((sum(len(name.encode()) + 9 for name in table.published) for table in tables), default=0)
+    widest = max((sum(len(column.encode()) + 9 for column in table.published) for table in tables), default=0)
     return max(1, min(_MOST_ROWS, _MOST_NAME_BYTES // max(1, widest)))
 
 
-def copy_layout(table: Table) -> Layout:
+def copy_layout(table: Table, options: Options) -> Layout:
     """Lay out the columns of a snapshot."""
-    return _layout(table, table.published)
+    return _layout(table, table.published, options)
+
+
+def fields_of(table: Table, options: Options) -> dict[str, str]:
+    """Name the field of each column that has one of its own."""
+    layout = copy_layout(table, options)
+    return {column: field for column, field in zip(layout.columns, layout.fields, strict=True) if field is not None}
 
 
 def table_name(table: Table) -> str:
@@ -161,17 +215,31 @@ def table_name(table: Table) -> str:
     return ".".join(table.target_name)
 
 
+def define(tables: Iterable[Table], options: Mapping[int, Options], major: int) -> Iterable[str]:
+    """Define what is absent; a table that is there keeps what its owner has made of it."""
+    for table in tables:
+        its = options[table.relid]
+        kind = "TYPE RELATION" if its.is_edge else "TYPE NORMAL" if its.is_schemafull else ""
+        schema = "SCHEMAFULL" if its.is_schemafull else "SCHEMALESS"
+        yield " ".join((define_statement("table", table_name(table)), kind, schema))
+        if its.is_schemafull:
+            yield from define_fields(table, fields_of(table, its), its, major)
+
+
 def table_parameter(name: str) -> CBORTag:
     """Name a table in a parameter, where it needs no quotes."""
     return CBORTag(_TABLE_TAG, name)
 
 
-def find_differences(tables: Iterable[Table], described: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+def find_differences(
+    tables: Iterable[Table], options: Mapping[int, Options], described: Mapping[str, Mapping[str, Any]]
+) -> list[Finding]:
     """Find what would keep rows from standing as they should; `described` are the target's tables, by name."""
     findings: list[Finding] = []
     for table in tables:
         findings += _find_in_names(table)
-        findings += _find_in_target(table, described.get(table_name(table), {}))
+        if table_name(table) in described:
+            findings += _find_in_target(table, options[table.relid], described[table_name(table)])
     return findings
 
 
@@ -192,34 +260,53 @@ def _find_in_names(table: Table) -> Iterable[Finding]:
         )
 
 
-def _find_in_target(table: Table, described: Mapping[str, Any]) -> Iterable[Finding]:
+def _find_in_target(table: Table, options: Options, described: Mapping[str, Any]) -> Iterable[Finding]:
     quoted = name(table_name(table))
-    if described.get("full") or described.get("schemafull"):  # as 2.x calls it, and 3.x
+    is_schemafull = bool(described.get("full") or described.get("schemafull"))  # as 2.x calls it, and 3.x
+    if options.is_schemafull and not is_schemafull:
+        yield Finding(
+            "WS4616",
+            table.qualified_name,
+            "the table is there, and it is not SCHEMAFULL",
+            f"in the target: ALTER TABLE {quoted} SCHEMAFULL; or REMOVE TABLE {quoted}; or leave `schemafull` out",
+        )
+    if is_schemafull and not options.is_schemafull:
         yield Finding(
             "WS4606",
             table.qualified_name,
             "the table is SCHEMAFULL there, and the engine drops fields that it does not define without a word",
-            f"in the target: ALTER TABLE {quoted} SCHEMALESS",
+            f"in the target: ALTER TABLE {quoted} SCHEMALESS; or say `schemafull: true` of this table",
         )
-    if described.get("drop") or "view" in described or described.get("kind", {}).get("kind") == "RELATION":
+    is_relation = described.get("kind", {}).get("kind") == "RELATION"
+    if described.get("drop") or "view" in described or is_relation != options.is_edge:
+        wanted = "no table of edges" if options.is_edge else "a table of edges"
         yield Finding(
             "WS4607",
             table.qualified_name,
-            "what has the table's name there is a view, a table of edges, or one that drops what is written",
+            f"what has the table's name there is a view, {wanted}, or one that drops what is written",
             f"in the target: REMOVE TABLE {quoted}; or choose another name with `rename`",
         )
 
 
-def _layout(table: Table, columns: Sequence[str]) -> Layout:
+def _without_null(encode: Callable[[bytes | None], object], null: CBORTag) -> Callable[[bytes | None], object]:
+    return lambda value: null if value is None else encode(value)
+
+
+def _layout(table: Table, columns: Sequence[str], options: Options) -> Layout:
+    replaced = {link.replaces for link in options.links}
     types = {column.name: column.type for column in table.columns}
     alone = _is_record_id(table)
     return Layout(
         qualified_name=table.qualified_name,
         table=table_name(table),
         columns=tuple(columns),
-        fields=tuple((None if alone else ID_COLUMN) if column == ID else column for column in columns),
+        fields=tuple(
+            None if column in replaced else (None if alone else ID_COLUMN) if column == ID else column
+            for column in columns
+        ),
         forms=tuple(value_form(f"{table.qualified_name}.{column}", types[column]) for column in columns),
         key=tuple(columns.index(column) for column in table.key),
+        options=options,
     )
 
 

@@ -5,11 +5,11 @@ from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from walsync.setting_types import Seconds, refusal
 from walsync.settings import Secret
-from walsync.target.settings import TargetSettings
+from walsync.target.settings import MatchValues, TargetSettings, TargetTableSettings, check_entries, complete
 
 SURREALKV: Final = "surrealkv://"
 MEMORY: Final = "mem://"
@@ -48,9 +48,33 @@ def _names_a_server(url: str) -> bool:
     return plain and parts.scheme in _SERVER and bool(parts.hostname) and port != 0 and parts.path == _PATH
 
 
+def _check_edge(edge: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    if edge and set(edge) != {"in", "out"}:
+        raise refusal("WS1055", "an edge has two ends", "name the columns of both: edge: {in: user_id, out: group_id}")
+    return edge
+
+
 Level: TypeAlias = Literal["root", "namespace", "database"]
 
 Name = Annotated[str, StringConstraints(min_length=1)]
+
+
+class SurrealDBTableSettings(TargetTableSettings):
+    """What else may be said of a table on SurrealDB."""
+
+    nulls: Literal["null", "none"] = "null"
+    """What stands where a column is NULL: ``null``, a field with NULL; or ``none``, no field at all."""
+
+    schemafull: bool = False
+    """Whether the table is defined as SCHEMAFULL, with a field of the column's type for each column."""
+
+    links: Mapping[str, MatchValues] = {}
+    """Fields that lead to another record, and the columns of the foreign key that says which: ``{author: author_id}``.
+    A field that is named like its only column takes that column's place."""
+
+    edge: Annotated[Mapping[str, MatchValues], AfterValidator(_check_edge)] = {}
+    """Makes the rows edges of a graph, from one record to another: the columns of two foreign keys, such as
+    ``{in: user_id, out: group_id}``."""
 
 
 class SurrealDBSettings(TargetSettings):
@@ -58,6 +82,19 @@ class SurrealDBSettings(TargetSettings):
 
     type: Literal["surrealdb"]
     """The kind of target."""
+
+    tables: Annotated[
+        tuple[
+            Annotated[
+                SurrealDBTableSettings, BeforeValidator(complete, json_schema_input_type=str | SurrealDBTableSettings)
+            ],
+            ...,
+        ]
+        | None,
+        AfterValidator(check_entries),
+    ] = None
+    """The part of `source.tables` that this target gets, as ``schema.table``, ``schema.*`` or with `rename`, `match`
+    and more; all when left out."""
 
     url: Annotated[str, AfterValidator(_check_url)]
     """``wss://host/rpc`` or ``ws://host:8000/rpc``, a server; ``surrealkv:///an/absolute/path``, a directory that the

@@ -74,27 +74,48 @@ LET $gone = array::flatten($equal.found);
 A function, and no subquery of $parent: 3.x does not find what that asks for.
 """
 
+
+def _relate(rows: str) -> str:
+    """Write edges: UPSERT makes none, and the ends of one that is there cannot be changed."""
+    return f"""
+FOR $row IN ${rows} {{
+    LET $edge = $row.id; LET $from = $row.in; LET $to = $row.out;
+    DELETE $edge RETURN NONE;
+    RELATE $from->$edge->$to CONTENT $row RETURN NONE;
+}};
+"""
+
+
 # Rows that are filled from others are read before anything is written. object::entries keeps names as they are, which
 # PATCH does not (it takes a dot for a step into an object), and replaces whole values, which MERGE does not. 3.0 tells
 # all fields but the id of a record that the transaction itself has written, and says that it does not exist.
-_PARTS: Final[Mapping[str, str]] = {
-    "moves": f"""
-LET $missing = (SELECT VALUE number FROM $moves WHERE base.* = NONE);
+def _fill(moves: str, filled: str) -> str:
+    return f"""
+LET $missing = (SELECT VALUE number FROM ${moves} WHERE base.* = NONE);
 IF $missing != [] {{ THROW '{OURS}{MISSING} ' + <string> $missing[0] }};
-LET $filled = (SELECT VALUE
-    object::from_entries(array::concat(object::entries(base.*), object::entries(row))) FROM $moves);
-""",
+LET ${filled} = (SELECT VALUE
+    object::from_entries(array::concat(object::entries(base.*), object::entries(row))) FROM ${moves});
+"""
+
+
+_PARTS: Final[Mapping[str, str]] = {
+    "moves": _fill("moves", "filled"),
+    "edge_moves": _fill("edge_moves", "edge_filled"),
     "truncated": "FOR $table IN $truncated { DELETE $table RETURN NONE };",
     "emptied": "DELETE $ended RETURN NONE;",
     "held": "DELETE $gone RETURN NONE;",
     "deleted": "DELETE $deleted RETURN NONE;",
     "filled": "FOR $row IN $filled { UPSERT $row.id CONTENT $row RETURN NONE };",
     "rows": "FOR $row IN $rows { UPSERT $row.id CONTENT $row RETURN NONE };",
+    "edge_filled": _relate("edge_filled"),
+    "edges": _relate("edges"),
 }
 """The parts of a step, in order; each is there only if it has something to do, and reads a parameter of its own: the
 engine copies a parameter as a whole whenever one of its fields is asked for."""
 
-_PARAMETER: Final = re.compile(r"\$(moves|truncated|emptied|ended|held|equal|gone|deleted|filled|rows)\b")
+_PARAMETER: Final = re.compile(
+    r"\$(moves|edge_moves|truncated|emptied|ended|held|equal|gone|deleted|filled|rows|edge_filled|edges)\b"
+)
 
 
 def apply(steps: Sequence[Collection[str]]) -> str:
@@ -163,15 +184,18 @@ COMMIT;
 
 IS_EMPTY: Final = "RETURN count((SELECT VALUE id FROM $table LIMIT 1)) = 0"
 
-COPY_ROWS: Final = f"""
+
+def copy_rows(*, edges: bool) -> str:
+    """Write a chunk of a copy into a table that was empty; nothing says yet that it is complete."""
+    return f"""
 BEGIN;
 {_FENCE}
 DELETE $state_id RETURN NONE;
-INSERT $rows RETURN NONE;
+INSERT {"RELATION " if edges else ""}$rows RETURN NONE;
 {_TOUCH}
 COMMIT;
 """
-"""A chunk of a copy into a table that was empty; nothing says yet that it is complete."""
+
 
 STORE_STATE: Final = f"""
 BEGIN;
@@ -198,18 +222,33 @@ COMMIT;
 """
 """A chunk of a copy whose table still has its old rows."""
 
-SWITCH: Final = f"""
+
+def switch(neighbours: int, *, edges: bool) -> str:
+    """Let the old rows give way to the new ones in one transaction.
+
+    Deleting a record deletes the edges that lead to it: those of the tables ``$edges0`` and so on are put back.
+    """
+    # (3.0 forgets the WHERE of a SELECT inside FOR ... IN.)
+    kept = "\n".join(f"LET $kept{number} = (SELECT * FROM $edges{number});" for number in range(neighbours))
+    back = "\n".join(_relate(f"kept{number}") for number in range(neighbours))
+    put = (
+        f"FOR $rows IN $chunks {{ {_relate('rows')} }};"
+        if edges
+        else "FOR $rows IN $chunks { INSERT $rows RETURN NONE };"
+    )
+    return f"""
 BEGIN;
 {_FENCE}
 LET $chunks = (SELECT VALUE rows FROM {STAGE} WHERE slot = $slot AND target = $target);
+{kept}
 DELETE $table RETURN NONE;
-FOR $rows IN $chunks {{ INSERT $rows RETURN NONE }};
+{put}
+{back}
 DELETE {STAGE} WHERE slot = $slot AND target = $target RETURN NONE;
 UPSERT $state_id CONTENT $state RETURN NONE;
 {_TOUCH}
 COMMIT;
 """
-"""The old rows give way to the new ones in one transaction. (3.0 forgets the WHERE of a SELECT inside FOR ... IN.)"""
 
 
 def name(text: str) -> str:
@@ -229,13 +268,13 @@ def try_out(statement: str) -> str:
     return f"BEGIN; {statement}; THROW '{OURS}{TRIED}'; COMMIT"
 
 
-def prepare(names: Iterable[str]) -> str:
+def prepare(definitions: Iterable[str]) -> str:
     """Make the tables that are absent (3.x fails on one that is not defined), and forget the states of others."""
-    definitions = "\n".join(f"DEFINE TABLE IF NOT EXISTS {name(each)};" for each in names)
+    defined = "\n".join(f"{each};" for each in definitions)
     return f"""
 BEGIN;
 {_FENCE}
-{definitions}
+{defined}
 DELETE {STORE} WHERE kind = 'table_state' AND slot = $slot AND target = $target AND table NOTINSIDE $kept RETURN NONE;
 {_TOUCH}
 COMMIT;

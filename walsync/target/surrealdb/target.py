@@ -18,10 +18,12 @@ from walsync.target.surrealdb.copying import read_chunks
 from walsync.target.surrealdb.denial import DENIAL, DENIAL_HINT, find_denials
 from walsync.target.surrealdb.engine import OpenEngine, encode
 from walsync.target.surrealdb.failures import judge
+from walsync.target.surrealdb.options import Resolver
 from walsync.target.surrealdb.program import Program, Written, build, parameters, parts
 from walsync.target.surrealdb.schema import (
     Layouts,
     copy_layout,
+    define,
     find_differences,
     most_rows,
     table_name,
@@ -59,7 +61,8 @@ class SurrealDBTarget:
         self._may_define = settings.signs_in_at != "record"
         self._client = Client(settings, open_engine)
         self._records = Records(slot, settings.name)
-        self._layouts = Layouts(())
+        self._entries = settings.tables
+        self._layouts = Layouts((), {})
         self._reached = Reached(ZERO)
 
     async def read_checkpoint(self) -> Checkpoint | None:
@@ -102,9 +105,10 @@ class SurrealDBTarget:
         if differences:
             raise differences[0].refusal()
         kept = [table.qualified_name for table in tables]
-        names = map(table_name, tables) if self._may_define else ()
-        await self._fenced(statements.prepare(names), {"kept": kept})
-        self._layouts = Layouts(tables)
+        options = Resolver(self._entries, tables).resolve()
+        definitions = define(tables, options, self._client.major) if self._may_define else ()
+        await self._fenced(statements.prepare(definitions), {"kept": kept})
+        self._layouts = Layouts(tables, options)
 
     async def compare(self, tables: Sequence[Table]) -> list[Finding]:
         """Find what `prepare` would refuse, and change nothing."""
@@ -114,14 +118,18 @@ class SurrealDBTarget:
             if self._may_define:
                 described = (await self._client.ask(statements.DESCRIBE, {}))["tables"]
             denied = await find_denials(self._client, tables, may_define=self._may_define)
-        return denied + find_differences(tables, {str(table["name"]): table for table in described})
+        resolver = Resolver(self._entries, tables)
+        options = resolver.resolve()
+        differences = find_differences(tables, options, {str(table["name"]): table for table in described})
+        return denied + resolver.findings + differences
 
     async def table_states(self) -> Mapping[str, TableState]:
         """Tell the tables whose copy is complete."""
         if not await self._client.exists():
             return {}
         try:
-            return read_states(await self._client.ask(statements.TABLE_STATES, self._records.owner))
+            found = await self._client.ask(statements.TABLE_STATES, self._records.owner)
+            return read_states(found, self._layouts.digests)
         except Thrown:
             return {}
 
@@ -131,17 +139,22 @@ class SurrealDBTarget:
         SurrealDB cannot rename a table. The rows of one that is empty come chunk by chunk, and readers see them come;
         otherwise they wait beside the old rows and take their place in one transaction.
         """
+        options = self._layouts.options_of(table)
         where = {"table": table_parameter(table_name(table)), "state_id": self._records.state_id(table)}
-        finished = {**where, "state": self._records.state(table, state)}
         empty = await self._client.ask(statements.IS_EMPTY, where)
         if not empty:
             await self._fenced(statements.CLEAR_STAGE, {})
+        copy_rows = statements.copy_rows(edges=options.is_edge) if empty else statements.STAGE_ROWS
         copied = 0
-        async with aclosing(read_chunks(copy_layout(table), chunks, most_rows([table]))) as records:
+        async with aclosing(read_chunks(copy_layout(table, options), chunks, most_rows([table]))) as records:
             async for rows in records:
-                await self._fenced(statements.COPY_ROWS if empty else statements.STAGE_ROWS, {**where, "rows": rows})
+                await self._fenced(copy_rows, {**where, "rows": rows})
                 copied += len(rows)
-        await self._fenced(statements.STORE_STATE if empty else statements.SWITCH, finished)
+        edges = [] if empty else [table_parameter(each) for each in self._layouts.neighbours(table)]
+        switch = statements.switch(len(edges), edges=options.is_edge)
+        finished: dict[str, object] = {f"edges{number}": each for number, each in enumerate(edges)}
+        finished["state"] = self._records.state(table, state, options.digest)
+        await self._fenced(statements.STORE_STATE if empty else switch, {**where, **finished})
         return copied
 
     async def write(self, batch: Batch) -> None:

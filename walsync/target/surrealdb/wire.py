@@ -45,6 +45,7 @@ class Wire:
         self, settings: SurrealDBSettings, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse
     ) -> None:
         self.is_lost = False
+        self.major = 0
         self._settings = settings
         self._about = f"target {settings.name}"
         self._session = session
@@ -78,6 +79,7 @@ class Wire:
                 f"{self._about}: the server is {version[:40]}, and walsync needs SurrealDB {_OLDEST_MAJOR} or later",
                 hint="upgrade the server",
             )
+        self.major = int(found[1])
 
     async def sign_in(self) -> None:
         """Sign in, and choose namespace and database."""
