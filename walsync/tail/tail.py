@@ -13,7 +13,7 @@ from typing import Final
 from walsync.lsn import LSN
 from walsync.pgoutput.decoder import Decoder
 from walsync.rendering.base import Renderer
-from walsync.source.stream import Frame, Keepalive, Stream, WalData
+from walsync.source.stream import Frame, Stream, WalData
 from walsync.tail.output import Output
 from walsync.transaction.assembler import Assembler
 from walsync.transaction.change import Transaction
@@ -83,10 +83,11 @@ class Tail:
     def _assemble(self, frames: Sequence[Frame]) -> Iterator[Transaction]:
         decode, feed = self._decoder.decode, self._assembler.feed
         for frame in frames:
-            if isinstance(frame, Keepalive):
-                transaction = self._assembler.keepalive(frame.wal_end, frame.server_time)
+            if isinstance(frame, WalData):
+                data_start, _, payload = frame
+                transaction = feed(decode(payload), data_start, len(payload))
             else:
-                transaction = feed(decode(frame.payload), frame.data_start, len(frame.payload))
+                transaction = self._assembler.keepalive(frame.wal_end, frame.server_time)
             if transaction is not None:
                 yield transaction
 

@@ -18,19 +18,22 @@ _LOW: Final = 0xFFFFFFFF
 
 
 class Table:
-    """One relation's constant text, and the sections its rows are written by."""
+    """One relation's constant text, and the sections its rows are written by: each with what stands around it."""
 
     def __init__(self, relation: Relation, described: TableDescription, options: Options) -> None:
         schema = b'"schema":' + quote_text(relation.schema) + b"," if options.include_schemas else b""
         self.name = b"," + schema + b'"table":' + quote_text(relation.name)
-        self.end = b"}"
+        end = b"]}"
         if options.include_pk:
             key = b",".join(_key_column(column, options) for column in described.primary_key)
-            self.end = b',"pk":[' + key + b"]}"
-        everything = range(len(relation.columns))
-        identity = [index for index in everything if relation.columns[index].in_identity]
-        self.columns = _section(described.columns, everything, options, whole=True)
-        self.identity = _section(described.columns, identity, options, whole=False)
+            end = b'],"pk":[' + key + b"]}"
+        new = self.name + b',"columns":['
+        identity = [index for index, column in enumerate(relation.columns) if column.in_identity]
+        make = _Sections(described.columns, options)
+        self.insert = make.whole(new, end)
+        self.update_new = make.whole(new, b'],"identity":[')
+        self.update_old = make.some(identity, b"", end)
+        self.delete = make.some(identity, self.name + b',"identity":[', end)
 
 
 class Format2:
@@ -65,15 +68,13 @@ class Format2:
             match step:
                 case Insert():
                     if inserts and (table := find(step.relation)) is not None:
-                        columns = table.columns.write(read_tuple(step.new))
-                        yield b"".join((insert, lsn(step.lsn), table.name, b',"columns":[', columns, b"]", table.end))
+                        yield insert + lsn(step.lsn) + table.insert.write(read_tuple(step.new))
                 case Update():
                     if updates and (table := find(step.relation)) is not None:
                         yield update + lsn(step.lsn) + _update(table, step)
                 case Delete():
                     if deletes and (table := find(step.relation)) is not None:
-                        identity = table.identity.write(read_tuple(step.old))
-                        yield b"".join((delete, lsn(step.lsn), table.name, b',"identity":[', identity, b"]", table.end))
+                        yield delete + lsn(step.lsn) + table.delete.write(read_tuple(step.old))
                 case Truncate():
                     yield from self._truncate(step, head)
                 case LogicalMessage():
@@ -108,25 +109,41 @@ class Format2:
 
 def _update(table: Table, change: Update) -> bytes:
     new = new_values(change)
-    columns = table.columns.write(new)
-    identity = table.identity.write(new if change.old is None else read_tuple(change.old))
-    return b"".join((table.name, b',"columns":[', columns, b'],"identity":[', identity, b"]", table.end))
+    old = new if change.old is None else read_tuple(change.old)
+    return table.update_new.write(new) + table.update_old.write(old)
 
 
-def _section(columns: Sequence[ColumnDescription], indexes: Sequence[int], options: Options, *, whole: bool) -> Section:
-    """Prepare some columns; `whole` ones also say what is known of them beside name, type and value."""
-    chosen = [columns[index] for index in indexes]
-    kinds = [Kind(column.type.oid, numbers_as_strings=options.numeric_data_types_as_string) for column in chosen]
-    heads = [_start(column, options) + b',"value":' for column in chosen]
-    tails = [(_more(column, options) if whole else b"") + b"}" for column in chosen]
-    places = zip(heads, kinds, tails, strict=True)
-    template = b",".join(literal(head) + kind.place + literal(tail) for head, kind, tail in places)
+class _Sections:
+    """Makes the sections of a table."""
 
-    def slow(values: Sequence[Value]) -> bytes:
-        parts = zip(heads, kinds, tails, values, strict=True)
-        return b",".join(head + kind.write(value) + tail for head, kind, tail, value in parts if value is not UNCHANGED)
+    def __init__(self, columns: Sequence[ColumnDescription], options: Options) -> None:
+        self._columns = columns
+        self._options = options
 
-    return Section(len(columns), indexes, kinds, template, slow)
+    def whole(self, before: bytes, after: bytes) -> Section:
+        """Make one of all columns, with what is known of each beside name, type and value."""
+        more = [_more(column, self._options) for column in self._columns]
+        return self._make(range(len(self._columns)), more, before, after)
+
+    def some(self, indexes: Sequence[int], before: bytes, after: bytes) -> Section:
+        """Make one of some columns."""
+        return self._make(indexes, [b""] * len(indexes), before, after)
+
+    def _make(self, indexes: Sequence[int], more: Sequence[bytes], before: bytes, after: bytes) -> Section:
+        options = self._options
+        chosen = [self._columns[index] for index in indexes]
+        kinds = [Kind(column.type.oid, numbers_as_strings=options.numeric_data_types_as_string) for column in chosen]
+        heads = [_start(column, options) + b',"value":' for column in chosen]
+        tails = [each + b"}" for each in more]
+        places = zip(heads, kinds, tails, strict=True)
+        template = b",".join(literal(head) + kind.place + literal(tail) for head, kind, tail in places)
+
+        def slow(values: Sequence[Value]) -> bytes:
+            parts = zip(heads, kinds, tails, values, strict=True)
+            shown = (head + kind.write(value) + tail for head, kind, tail, value in parts if value is not UNCHANGED)
+            return before + b",".join(shown) + after
+
+        return Section(len(self._columns), indexes, kinds, literal(before) + template + literal(after), slow)
 
 
 def _start(column: ColumnDescription, options: Options) -> bytes:

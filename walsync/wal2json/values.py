@@ -81,6 +81,7 @@ class Section:
         self._width = width
         self._indexes = None if len(indexes) == width else tuple(indexes)
         self._conversions = [(place, kind.convert) for place, kind in enumerate(kinds) if kind.convert is not None]
+        self._takes_backslashes_away = any(kind.convert is _without_prefix for kind in kinds)
         self._template = template
         self._slow = slow
 
@@ -98,7 +99,8 @@ class Section:
             written = list(chosen)
             for place, convert in self._conversions:
                 written[place] = convert(written[place])  # type: ignore[arg-type]  # no None is left
-            together = b"".join(written)  # type: ignore[arg-type]
+            if self._takes_backslashes_away:
+                together = b"".join(written)  # type: ignore[arg-type]
         # One look at all values at once: most rows have nothing to escape.
         if len(together.translate(None, _ESCAPED)) != len(together):
             return self._slow(chosen)
