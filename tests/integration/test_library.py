@@ -133,6 +133,19 @@ async def test_an_idle_slot_moves_on_once_everything_is_acknowledged(published: 
             await waiting
 
 
+async def test_an_idle_slot_waits_for_what_is_not_acknowledged(published: Database) -> None:
+    insert(published, 1)
+    async with stream(published, acknowledge_automatically=False) as reading:
+        transactions = aiter(reading)
+        [only] = await take(transactions, 1)
+        waiting = asyncio.create_task(anext(transactions))
+        published.execute("CREATE TABLE noise (id int)")
+        await eventually_async(lambda: reading._idle > only.end_lsn, SECONDS, "a keepalive to be read")
+        insert(published, 2)
+        assert ids(await waiting) == ["2"]
+    assert await first_after_all(published) == ["1"]
+
+
 async def test_a_slow_body_holds_the_reader_and_loses_nothing(published: Database) -> None:
     count = 300
     for number in range(count):

@@ -5,7 +5,7 @@ import json
 import os
 import resource
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from conformance.bench_lines import FileBench
 from conformance.stream import SLOT, TARGET_ID, Source, batch, make_table, transaction, writer
 from fix_walsync import eventually_async
 
-from walsync.errors import TargetRefused, TargetUnavailable
+from walsync.errors import Fenced, TargetRefused, TargetUnavailable
 from walsync.lsn import LSN
 from walsync.source.table import Table
 from walsync.target.base import Batch, TableState
@@ -275,6 +275,40 @@ async def test_two_targets_cannot_share_a_file(files: Files) -> None:
     with pytest.raises(TargetRefused) as refused:
         await other.register(TARGET_ID, writer(), LSN(START))
     assert refused.value.code == "WS4003"
+
+
+@pytest.mark.parametrize("step", ["write", "copy", "prepare", "claim", "register"])
+async def test_a_writer_of_an_older_run_is_fenced_off_before_it_writes_anything(files: Files, step: str) -> None:
+    async def rows() -> AsyncIterator[bytes]:
+        yield b"1\tolder\n"
+
+    older = await files.open()
+    await files.target().claim(writer(epoch=11))
+    before = {path: path.read_bytes() for path in files.folder.iterdir()}
+    steps: dict[str, Callable[[], Awaitable[object]]] = {
+        "write": lambda: older.write(batch(START, 200, *users("older"))),
+        "copy": lambda: older.copy(USERS, STATE, rows()),
+        "prepare": lambda: older.prepare([]),
+        "claim": lambda: older.claim(writer()),
+        "register": lambda: older.register(TARGET_ID, writer(), LSN(1)),
+    }
+    with pytest.raises(Fenced):
+        await steps[step]()
+    assert {path: path.read_bytes() for path in files.folder.iterdir()} == before
+
+
+async def test_a_snapshot_is_fenced_off_between_two_chunks(files: Files) -> None:
+    async def rows() -> AsyncIterator[bytes]:
+        yield b"".join(b"%d\tolder\n" % number for number in range(1000))
+        await files.target().claim(writer(epoch=11))
+        yield b"".join(b"%d\tolder\n" % number for number in range(1000, 2000))
+
+    older = await files.open()
+    with pytest.raises(Fenced):
+        await older.copy(USERS, STATE, rows())
+    newer = await files.again(epoch=12)
+    await newer.write(batch(START, 200, *users("newer")))
+    assert [change["new"]["name"] for line in files.lines() for change in line["changes"]] == ["newer"]
 
 
 async def test_forgetting_leaves_the_lines_and_the_next_registration_begins_a_new_file(files: Files) -> None:
