@@ -222,19 +222,25 @@ class _Demo:
                     found[name].append(one)
 
     def _go_on_until(self, moment: float) -> None:
-        self._go_on(lambda: time.monotonic() >= moment, "the time to pass", seconds=self._options.seconds)
+        self._go_on(lambda: time.monotonic() >= moment, "the time to pass")
 
-    def _go_on(self, reached: Callable[[], bool], what: str, *, seconds: float = 0.0) -> None:
-        """Watch and show until something is reached; WS1904 when walsync ends, or takes too long."""
-        deadline = time.monotonic() + seconds + _WAIT_SECONDS
+    def _go_on(self, reached: Callable[[], bool], what: str) -> None:
+        """Watch and show until something is reached; WS1904 when walsync ends, or a target stands still too long."""
+        deadline = time.monotonic() + _WAIT_SECONDS
+        hindmost = self._watch.hindmost()
         while True:
             self._stage.child.require_running()
             self._watch.look()
             self._display.update(self._watch)
             if reached():
                 return
+            before, hindmost = hindmost, self._watch.hindmost()
+            if hindmost != before:
+                deadline = time.monotonic() + _WAIT_SECONDS
             if time.monotonic() > deadline:
-                raise self._stage.child.failed(f"took more than {_WAIT_SECONDS:.0f} s for {what}")
+                raise self._stage.child.failed(
+                    f"left a target where it was for {_WAIT_SECONDS:.0f} s; the demo waits for {what}"
+                )
             self._pause.wait(_LOOK_SECONDS)
 
 

@@ -113,6 +113,14 @@ class Watch:
         """Say that the counters seen from now on are another process's."""
         self._earlier = {name: (sight.counters.copy(), sight.delays.copy()) for name, sight in self.targets.items()}
 
+    def hindmost(self) -> tuple[int, int]:
+        """Return how far every target is at least, in WAL and in copied rows: it stands still when one does."""
+        sights = self.targets.values()
+        return (
+            min((sight.position or 0 for sight in sights), default=0),
+            min((sight.copied_rows for sight in sights), default=0),
+        )
+
     def all_stream(self) -> bool:
         """Whether every target follows the stream."""
         return bool(self.targets) and all(sight.is_streaming for sight in self.targets.values())
