@@ -126,6 +126,18 @@ def test_without_a_slot_it_starts_now_and_leaves_nothing(tailed: Tailed) -> None
     eventually(lambda: slots_of(tailed.database) == [], SECONDS, "the slot to go")
 
 
+def test_an_interrupt_ends_it_while_a_new_slot_waits_for_a_transaction(tailed: Tailed) -> None:
+    writing = tailed.database.connect()
+    with writing.cursor() as cursor:
+        cursor.execute("BEGIN; INSERT INTO t VALUES (1, 'not committed')")
+    tailed.command.start(*tailed.permanent)
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'walsync tail' AND wait_event_type = 'Lock'"
+    eventually(lambda: tailed.database.execute(waiting), SECONDS, "the server to wait")
+    assert tailed.command.process is not None
+    tailed.command.process.send_signal(signal.SIGINT)
+    assert tailed.command.wait(SECONDS) == -signal.SIGINT
+
+
 def test_a_limit_counts_transactions_that_print_something_and_leaves_the_rest_for_later(tailed: Tailed) -> None:
     tailed.make_slot()
     tailed.insert(1, 2, 3)
@@ -224,6 +236,16 @@ def test_a_line_that_a_kill_cut_short_is_removed(tailed: Tailed, tmp_path: Path)
     assert tailed.command.run(*tailed.permanent, "--output", str(output), "--until-caught-up") == 0
     first, second = output.read_bytes().splitlines()
     assert (json.loads(first), ids_of(second)) == ({"whole": 1}, [1])
+
+
+def test_a_line_of_somebody_elses_is_ended_and_stays(tailed: Tailed, tmp_path: Path) -> None:
+    tailed.make_slot()
+    tailed.insert(1)
+    output = tmp_path / "notes.txt"
+    output.write_bytes(b"a note")
+    assert tailed.command.run(*tailed.permanent, "--output", str(output), "--until-caught-up") == 0
+    note, record = output.read_bytes().splitlines()
+    assert (note, ids_of(record)) == (b"a note", [1])
 
 
 def test_an_output_that_cannot_be_written_is_told_and_nothing_is_acknowledged(tailed: Tailed) -> None:

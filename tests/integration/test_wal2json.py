@@ -13,7 +13,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 from fix_postgres import Database, Server
-from wal2json_cases.case import CASES, Case, Pairs, Recording, recorded
+from fix_walsync import Walsync
+from wal2json_cases.case import CASES, PUBLICATION, Case, Pairs, Recording, recorded
 from wal2json_cases.expected import (
     DIFFERENCES,
     OF_BOTH,
@@ -125,6 +126,21 @@ def compare(case: Case, recording: Recording) -> None:
         assert without_empties(ours) == without_empties(theirs), name
         assert set(empties(ours)) <= set(empties(theirs)), name
     assert seen == set(case.differences)
+
+
+@pytest.mark.parametrize("name", ["format 1, everything", "format 1, pretty", "format 2", "format 2, everything"])
+def test_the_command_prints_what_the_plugin_writes(
+    wal2json_server: PostgresServer, walsync_command: Callable[..., Walsync], name: str
+) -> None:
+    case = next(case for case in CASES if case.name == "extensions")
+    options = [word for option, value in SETS[name] for word in ("-o", f"{option}={value}")]
+    with in_own_database(case, wal2json_server) as recording:
+        where = ("--dsn", recording.database.dsn, "--publication", PUBLICATION, "--slot", recording.pgoutput_slot)
+        command = walsync_command("")
+        ended = command.run("tail", *where, "--until-lsn", recording.end, "--format", "wal2json", *options)
+        assert ended == 0, command.output
+        expected = without_empties(recording.theirs(SETS[name]))
+        assert command.stdout.read_bytes() == b"".join(record + b"\n" for record in expected)
 
 
 def test_empty_transactions_are_the_plugins_alone(record: Record) -> None:

@@ -64,10 +64,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Recording:
-    """The transactions that walsync read, and the slot that the plugin can read again and again, up to `end`."""
+    """The transactions that walsync read, and the slots that it and the plugin can read again, up to `end`."""
 
     database: Database
     slot: str
+    pgoutput_slot: str
     end: str
     transactions: Sequence[Transaction]
     describe: Callable[[Relation], TableDescription]
@@ -111,7 +112,7 @@ def recorded(case: Case, database: Database) -> Iterator[Recording]:
         def describe(relation: Relation) -> TableDescription:
             return describer.describe(relation, lambda oid: (types[oid].schema, types[oid].name))
 
-        yield Recording(database, plugin_slot, end, transactions, describe, describer.origin_id)
+        yield Recording(database, plugin_slot, slot, end, transactions, describe, describer.origin_id)
     finally:
         describer.close()
         for name in (plugin_slot, slot):

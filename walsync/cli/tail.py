@@ -67,6 +67,9 @@ def tail(path: Path | None, **given: Any) -> None:
     --slot the next call goes on from there.
     """
     gc.set_threshold(_NEW_OBJECTS)
+    # Until the stream begins nothing is to be drained, and libpq would not come back before a new slot is there: for
+    # that the server waits for every transaction that is writing.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     source = _source(path, given["dsn"], given["publication"], given["slot"])
     choice = _choice(given)
     describer = Describer(source.dsn, _NAME)

@@ -83,26 +83,30 @@ class Output:
 
 
 def open_file(path: Path) -> int:
-    """Open a file to write after what is in it; a last line that was cut short, by a kill, is removed first."""
+    """Open a file to write after what is in it; a record that was cut short, by a kill, is removed first."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            _remove_torn_line(descriptor)
+            _end_last_line(descriptor)
     except OSError as error:
         raise _unwritable(f"{path}: {error.strerror}") from error
     return descriptor
 
 
-def _remove_torn_line(descriptor: int) -> None:
-    end = os.fstat(descriptor).st_size
-    while end > 0:
-        start = max(0, end - _TAIL_BYTES)
-        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
+def _end_last_line(descriptor: int) -> None:
+    size = start = os.fstat(descriptor).st_size
+    while start > 0:
+        before = max(0, start - _TAIL_BYTES)
+        newline = os.pread(descriptor, start - before, before).rfind(b"\n")
+        start = before + newline + 1
         if newline >= 0:
-            end = start + newline + 1
             break
-        end = start
-    os.ftruncate(descriptor, end)
+    if start == size:
+        return
+    if os.pread(descriptor, 1, start) == b"{":
+        os.ftruncate(descriptor, start)
+    else:
+        os.write(descriptor, b"\n")  # a line of somebody else's, or for people: it stays
 
 
 def _unwritable(reason: str) -> WalsyncError:
