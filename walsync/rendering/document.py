@@ -15,7 +15,6 @@ from typing import Final, NamedTuple, TypeAlias
 import orjson
 
 from walsync.errors import ProtocolError, TargetRefused
-from walsync.lsn import LSN
 from walsync.pgoutput.message import LogicalMessage
 from walsync.relation import Relation, ReplicaIdentity
 from walsync.row import UNCHANGED, Value, read_tuple
@@ -100,56 +99,59 @@ class JsonRenderer:
         return shape
 
 
-class _Column(NamedTuple):
-    name: bytes
-    label: bytes
-    write: _Write
-    in_identity: bool
-
-
 class _Shape(NamedTuple):
     """A relation, with all that is the same in each of its rows written once."""
 
     qualified_name: str
     table: bytes
     is_full: bool
-    columns: Sequence[_Column]
+    names: Sequence[bytes]
+    labels: Sequence[bytes]
+    writers: Sequence[_Write]
+    identity: Sequence[int]
 
     def new(self, values: Sequence[Value]) -> bytes:
         """Write the row after the change, and what of it was not sent."""
-        written = self._object(values, self.columns)
+        written = self._object(values)
         if UNCHANGED not in values:
             return b'"new":%b' % written
-        absent = [column.name for column, value in zip(self.columns, values, strict=True) if value is UNCHANGED]
+        absent = [name for name, value in zip(self.names, values, strict=True) if value is UNCHANGED]
         return b'"new":%b,"unchanged":[%b]' % (written, b",".join(absent))
 
     def before(self, values: Sequence[Value]) -> bytes:
         """Write what the server sent of the row before the change."""
-        return b'"old":%b' % self._object(values, self.columns) if self.is_full else self.key(values)
+        return b'"old":%b' % self._object(values) if self.is_full else self.key(values)
 
     def key(self, values: Sequence[Value]) -> bytes:
         """Write the columns of the replica identity."""
         self._check(values)
-        pairs = [(column, value) for column, value in zip(self.columns, values, strict=True) if column.in_identity]
-        return b'"key":%b' % self._object([value for _, value in pairs], [column for column, _ in pairs])
+        return b'"key":%b' % self._members(
+            [self.labels[index] for index in self.identity],
+            [self.writers[index] for index in self.identity],
+            [values[index] for index in self.identity],
+        )
 
-    def _object(self, values: Sequence[Value], columns: Sequence[_Column]) -> bytes:
-        if columns is self.columns:
-            self._check(values)
-        members = []
-        for (_, label, write, _), value in zip(columns, values, strict=True):
-            if value is None:
-                members.append(label + b"null")
-            elif value is not UNCHANGED:
-                try:
-                    members.append(label + write(value))
-                except ValueError as error:
-                    raise self._refuse(error, label) from None
+    def _object(self, values: Sequence[Value]) -> bytes:
+        self._check(values)
+        return self._members(self.labels, self.writers, values)
+
+    def _members(self, labels: Sequence[bytes], writers: Sequence[_Write], values: Sequence[Value]) -> bytes:
+        members: list[bytes] = []
+        append, label = members.append, b""
+        try:
+            # Every value passes here: one loop, and the column of an error is whichever was reached.
+            for label, write, value in zip(labels, writers, values, strict=True):
+                if value is None:
+                    append(label + b"null")
+                elif value is not UNCHANGED:
+                    append(label + write(value))
+        except ValueError as error:
+            raise self._refuse(error, label) from None
         return b"{%b}" % b",".join(members)
 
     def _check(self, values: Sequence[Value]) -> None:
-        if len(values) != len(self.columns):
-            raise ProtocolError(f"a row of {len(values)} columns for {self.qualified_name}, not {len(self.columns)}")
+        if len(values) != len(self.labels):
+            raise ProtocolError(f"a row of {len(values)} columns for {self.qualified_name}, not {len(self.labels)}")
 
     def _refuse(self, error: ValueError, label: bytes) -> TargetRefused:
         where = f"{self.qualified_name}.{orjson.loads(label[:-1])}"
@@ -175,10 +177,10 @@ def _shape(relation: Relation, *, numbers_as_text: bool) -> _Shape:
         relation.qualified_name,
         b'"schema":%b,"table":%b' % (orjson.dumps(relation.schema), orjson.dumps(relation.name)),
         relation.replica_identity is ReplicaIdentity.FULL,
-        [
-            _Column(name, name + b":", _writer(column.type_oid, numbers_as_text=numbers_as_text), column.in_identity)
-            for name, column in zip(names, relation.columns, strict=True)
-        ],
+        names,
+        [name + b":" for name in names],
+        [_writer(column.type_oid, numbers_as_text=numbers_as_text) for column in relation.columns],
+        [index for index, column in enumerate(relation.columns) if column.in_identity],
     )
 
 
@@ -232,4 +234,5 @@ def _message(message: LogicalMessage) -> bytes:
 
 
 def _lsn(position: int) -> bytes:
-    return str(LSN(position)).encode()
+    # As str(LSN) does; for every change.
+    return b"%X/%X" % (position >> 32, position & 0xFFFFFFFF)
