@@ -86,7 +86,7 @@ class Plain:
     """Runs any SQL on one database, unsigned and unjudged."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
 
     def execute(self, sql: str, *parameters: object) -> Rows:
         """Run a statement; return its rows."""
@@ -109,7 +109,7 @@ class Plain:
                     self.execute(f'DROP {kind} "{quoted}"')
 
     def _ask(self, question: Mapping[str, object]) -> list[Any]:
-        status, answer = request(self._url, json.dumps(question).encode())
+        status, answer = request(self.url, json.dumps(question).encode())
         if status != HTTPStatus.OK:
             raise SqlRefused(answer["error"])
         found: list[Any] = answer["results"]

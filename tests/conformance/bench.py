@@ -113,9 +113,10 @@ class Tracked:
         return self.made[-1]
 
     async def open(self, *tables: Table) -> Target:
-        """Make a target that stands at START and is prepared for the tables."""
+        """Make a target that stands at START and is prepared for the tables, or for those of them that it takes."""
         target = self.target()
         await target.register(TARGET_ID, writer(), LSN(START))
         await target.claim(writer())
-        await target.prepare(tables)
+        taken = [one for one in tables if one.key or self.database.takes_tables_without_key]
+        await target.prepare(taken or tables)
         return target

@@ -1,4 +1,4 @@
-"""D1 on workerd, reached through the gateway Worker: read and troubled past it, cut off by an HTTP server before it."""
+"""D1 on workerd, by gateway and by REST: read and troubled past them, cut off by an HTTP server before them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,13 +7,17 @@ from typing import Self
 from conformance.bench import Rows
 from conformance.stream import SLOT
 from fix_http_front import HttpFront
+from fix_rest_api import ACCOUNT, TOKEN, Clock, RestApi
 from fix_workerd import SECRET, Plain, Workerd
 
 from walsync.identifier import quote
 from walsync.settings import Secret
 from walsync.source.table import Table
+from walsync.target.d1.budget import RateBudget
 from walsync.target.d1.encoder import Encoder
 from walsync.target.d1.plan import table_name
+from walsync.target.d1.rest import RestClient
+from walsync.target.d1.rest_target import RestD1Target
 from walsync.target.d1.settings import D1Settings
 from walsync.target.d1.target import D1Target
 from walsync.target.d1.values import value_form
@@ -88,6 +92,40 @@ class D1GatewayBench(D1PlainBench):
     def target(self, name: str = "replica", *, collapse: bool = True) -> D1Target:
         settings = D1Settings(name=name, type="d1", url=self.front.url, database=self.database, secret=Secret(SECRET))
         return D1Target(settings, SLOT, collapse=collapse, encoder=Encoder())
+
+
+class D1RestBench(D1PlainBench):
+    """One database behind Cloudflare's API."""
+
+    takes_tables_without_key = False
+
+    def __init__(self, workerd: Workerd, database: str) -> None:
+        super().__init__(workerd.plain(database), "")
+        self.api = RestApi(workerd)
+        self.database = database
+
+    async def __aenter__(self) -> Self:
+        await self.api.__aenter__()
+        self.front.to = self.api.url
+        return await super().__aenter__()
+
+    async def __aexit__(self, *reason: object) -> None:
+        await super().__aexit__(*reason)
+        await self.api.__aexit__(*reason)
+
+    def target(self, name: str = "replica", *, collapse: bool = True) -> D1Target:
+        del collapse  # REST has one road
+        address = f"{self.front.url}/accounts/{ACCOUNT}/d1/database/{self.database.replace('DB_', 'id-').lower()}"
+        clock = Clock()
+        settings = D1Settings(
+            name=name,
+            type="d1",
+            account_id=ACCOUNT,
+            database_id=self.database.replace("DB_", "id-").lower(),
+            api_token=Secret(TOKEN),
+        )
+        client = RestClient(address, Secret(TOKEN), f"target {name}", RateBudget(clock, clock.sleep))
+        return RestD1Target(settings, SLOT, client=client, encoder=Encoder())
 
 
 def _stored(kind: str, text: str | None) -> object:

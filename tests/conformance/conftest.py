@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from conformance.bench import Bench, PostgresBench, Tracked
 from conformance.bench_d1 import D1Bench
-from conformance.bench_d1_gateway import D1GatewayBench
+from conformance.bench_d1_gateway import D1GatewayBench, D1RestBench
 from conformance.bench_lines import FileBench, StdoutBench
 from conformance.bench_surrealdb import SurrealDBBench
 from conformance.bench_surrealdb_server import ServerBench
@@ -51,6 +51,11 @@ def d1_gateway(request: pytest.FixtureRequest) -> Bench:
     return D1GatewayBench(workerd, request.getfixturevalue("d1_database"))
 
 
+def d1_rest(request: pytest.FixtureRequest) -> Bench:
+    workerd: Workerd = request.getfixturevalue("workerd")
+    return D1RestBench(workerd, request.getfixturevalue("d1_database"))
+
+
 def file(request: pytest.FixtureRequest) -> Bench:
     folder: Path = request.getfixturevalue("tmp_path")
     return FileBench(folder)
@@ -66,6 +71,7 @@ def stdout(request: pytest.FixtureRequest) -> Bench:
 BENCHES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Bench]]] = {
     "d1": d1,
     "d1_gateway": d1_gateway,
+    "d1_rest": d1_rest,
     "file": file,
     "postgres": postgres,
     "stdout": stdout,
@@ -73,12 +79,16 @@ BENCHES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Bench]]] = {
     **{f"surrealdb {version}": surrealdb_server(version) for version in VERSIONS},
 }
 
-EVERYTHING: Final = frozenset({"rows", "sharing", "taking back"})
+EVERYTHING: Final = frozenset({"rows", "sharing", "tables without a key", "taking back"})
 """What a test may need of a kind of target, by the mark `needs`: `rows`, that it knows the rows it holds, and refuses a
 change that does not fit them; `sharing`, that one database takes several targets; `taking back`, that what was broken
-off leaves nothing behind."""
+off leaves nothing behind; `tables without a key`, that it takes them."""
 
-CAPABILITIES: Final[Mapping[str, frozenset[str]]] = {"file": frozenset({"taking back"}), "stdout": frozenset()}
+CAPABILITIES: Final[Mapping[str, frozenset[str]]] = {
+    "d1_rest": EVERYTHING - {"tables without a key"},
+    "file": frozenset({"tables without a key", "taking back"}),
+    "stdout": frozenset({"tables without a key"}),
+}
 """Of the kinds that cannot do everything."""
 
 

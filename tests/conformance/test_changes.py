@@ -129,6 +129,7 @@ async def test_composite_keys_name_rows_and_change(bench: Tracked) -> None:
     assert bench.rows(PAIRS) == [("1", "yy", "b"), ("3", "z", "a")]
 
 
+@pytest.mark.needs("tables without a key")
 async def test_truncate_alone_empties_its_tables_and_no_others(bench: Tracked) -> None:
     await write_each(
         bench,

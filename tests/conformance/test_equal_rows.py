@@ -39,6 +39,7 @@ def users(*ids: int) -> list[Change]:
     return [SOURCE.insert(USERS, str(number), "a") for number in ids]
 
 
+@pytest.mark.needs("tables without a key")
 async def test_equal_rows_go_one_after_the_other_in_one_transaction(bench: Tracked) -> None:
     gone = SOURCE.delete(LOG, "1", "x")
     await write_each(
@@ -49,6 +50,7 @@ async def test_equal_rows_go_one_after_the_other_in_one_transaction(bench: Track
     assert bench.rows(LOG) == [("1", "x"), ("2", "y")]
 
 
+@pytest.mark.needs("tables without a key")
 async def test_zeros_of_two_signs_are_two_rows_of_a_table_without_a_key(bench: Tracked) -> None:
     zeros = make_table("zeros", [("n", "double precision")], (), relid=16387)
     source = Source([zeros])
@@ -64,6 +66,7 @@ async def test_zeros_of_two_signs_are_two_rows_of_a_table_without_a_key(bench: T
     assert sorted(str(float(text or "")) for (text,) in bench.rows(zeros)) == ["0.0", "0.0", "0.0", "1.5", "nan"]
 
 
+@pytest.mark.needs("tables without a key")
 async def test_equal_rows_go_before_and_after_a_table_changes_its_shape(bench: Tracked) -> None:
     gone = SOURCE.delete(LOG, "1", "x")
     await write_each(
@@ -74,6 +77,7 @@ async def test_equal_rows_go_before_and_after_a_table_changes_its_shape(bench: T
     assert (bench.rows(USERS), bench.rows(LOG)) == ([("1", "c")], [("1", "x")] * 2)
 
 
+@pytest.mark.needs("tables without a key")
 async def test_truncate_leaves_nothing_of_a_table_whose_rows_were_deleted_before(bench: Tracked) -> None:
     await write_each(
         bench,
@@ -90,6 +94,7 @@ async def test_truncate_leaves_nothing_of_a_table_whose_rows_were_deleted_before
     assert (bench.rows(USERS), bench.rows(LOG)) == ([("2", "a"), ("7", "a")], [("1", "x")])
 
 
+@pytest.mark.needs("tables without a key")
 async def test_truncate_leaves_nothing_of_a_table_that_has_changed_its_shape(bench: Tracked) -> None:
     await write_each(
         bench,
@@ -107,6 +112,7 @@ async def test_truncate_leaves_nothing_of_a_table_that_has_changed_its_shape(ben
     assert (bench.rows(USERS), bench.rows(LOG)) == ([("6", "c")], [])
 
 
+@pytest.mark.needs("tables without a key")
 @pytest.mark.needs("rows")
 async def test_a_row_that_a_truncate_has_ended_cannot_be_deleted_again(bench: Tracked) -> None:
     target = await bench.open(LOG)
@@ -117,6 +123,7 @@ async def test_a_row_that_a_truncate_has_ended_cannot_be_deleted_again(bench: Tr
     assert bench.rows(LOG) == [("1", "x")] * 2
 
 
+@pytest.mark.needs("tables without a key")
 @pytest.mark.parametrize("seed", range(5))
 async def test_any_changes_of_rows_without_a_key_leave_what_they_leave_on_the_source(bench: Tracked, seed: int) -> None:
     random, rows = Random(seed), Counter[tuple[str, str]]()

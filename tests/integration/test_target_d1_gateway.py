@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from aiohttp import web
 from conformance.stream import SLOT, TARGET_ID, Source, batch, writer
 from fix_http_front import HttpFront
@@ -267,10 +268,10 @@ async def test_no_secret_reaches_errors_logs_or_settings(make: Make, front: Http
         await code_of(target)
         await code_of(make(database="DB_MARS"))
         await code_of(make(secret=Secret("wrong " + SECRET)))
-        logs.structlog.get_logger().error("target", target=target, settings=make()._client)
+        structlog.get_logger().error("target", target=target, settings=make()._client)
     finally:
         root.handlers[:], root.level = handlers, level
         logging.captureWarnings(capture=False)
-        logs.structlog.reset_defaults()
+        structlog.reset_defaults()
     settings = D1Settings(name="x", type="d1", url="https://x.dev", database="DB_X", secret=Secret(SECRET))
     assert SECRET not in out.getvalue() + repr(settings) + settings.model_dump_json()

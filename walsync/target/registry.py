@@ -8,8 +8,8 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from walsync.target.base import Target
+from walsync.target.d1.rest_target import make_target
 from walsync.target.d1.settings import D1Settings
-from walsync.target.d1.target import D1Target
 from walsync.target.file.settings import FileSettings
 from walsync.target.file.target import FileTarget
 from walsync.target.postgres.settings import PostgresSettings
@@ -42,7 +42,7 @@ class Kind(Generic[_S]):
 
 KINDS: Final[Mapping[str, Kind[Any]]] = {
     "postgres": Kind(PostgresSettings, PostgresTarget),
-    "d1": Kind(D1Settings, D1Target),
+    "d1": Kind(D1Settings, make_target),
     "surrealdb": Kind(SurrealDBSettings, SurrealDBTarget),
     "file": Kind(FileSettings, FileTarget),
     "stdout": Kind(StdoutSettings, StdoutTarget),

@@ -37,7 +37,8 @@ class Stored(NamedTuple):
 class CheckpointStore:
     """The rows of one slot and target; it runs requests of its own, and writes statements for those of others."""
 
-    def __init__(self, client: Client, slot: str, target: str) -> None:
+    def __init__(self, client: Client, slot: str, target: str, *, own: Sequence[Statement] = CREATE_OWN) -> None:
+        self._own = own
         self._client = client
         self._mine = (slot, target)
         self._target = target
@@ -59,7 +60,7 @@ class CheckpointStore:
         )
         results = await self._client.batch(
             [
-                *CREATE_OWN,
+                *self._own,
                 Statement(
                     f"INSERT INTO {CHECKPOINT} AS c"
                     " (slot, target, target_id, system_identifier, timeline, epoch, lsn, at)"

@@ -6,7 +6,7 @@ the room: a target that is far behind encodes for itself.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -20,7 +20,10 @@ from walsync.transaction.change import Change, Transaction
 _KEPT_BYTES: Final = 64 * 1024**2
 """Of parameters; as much as the default backlog."""
 
-_Key: TypeAlias = tuple[tuple[int, ...], frozenset[TablePlan], bool]
+Write: TypeAlias = Callable[[Sequence[Transaction], Plans], Encoding]
+"""How changes become statements. The same function means the same statements."""
+
+_Key: TypeAlias = tuple[tuple[int, ...], frozenset[TablePlan], Write]
 
 
 @dataclass(slots=True)
@@ -55,13 +58,13 @@ class Encoder:
             for key in [key for key, entry in self._entries.items() if entry.taken >= self._users]:
                 self._remove(key)
 
-    def encode(self, transactions: Sequence[Transaction], plans: Plans, *, in_order: bool) -> Encoding:
-        """Return the statements for these changes; TargetRefused for what D1 cannot take."""
+    def encode(self, transactions: Sequence[Transaction], plans: Plans, write: Write) -> Encoding:
+        """Return the statements that `write` makes of these changes; TargetRefused for what D1 cannot take."""
         changes = [change for transaction in transactions for change in transaction.changes]
         if self._users <= 1:
-            return self._encode(transactions, plans, in_order=in_order)
+            return self._encode(transactions, plans, write)
         relations = {relation for change in changes for relation in relations_of(change)}
-        key = (tuple(map(id, changes)), frozenset(map(plans.of, relations)), in_order)
+        key = (tuple(map(id, changes)), frozenset(map(plans.of, relations)), write)
         with self._lock:
             entry = self._entries.get(key)
             if entry is not None:
@@ -71,7 +74,7 @@ class Encoder:
         if entry is not None:
             return entry.encoding.result()
         try:
-            encoding = self._encode(transactions, plans, in_order=in_order)
+            encoding = self._encode(transactions, plans, write)
         except BaseException as error:
             mine.encoding.set_exception(error)
             with self._lock:
@@ -81,9 +84,9 @@ class Encoder:
         self._keep(key, mine, encoding)
         return encoding
 
-    def _encode(self, transactions: Sequence[Transaction], plans: Plans, *, in_order: bool) -> Encoding:
+    def _encode(self, transactions: Sequence[Transaction], plans: Plans, write: Write) -> Encoding:
         self.encoded += 1
-        return Encoding(statements_of(transactions, plans, in_order=in_order))
+        return write(transactions, plans)
 
     def _take(self, key: _Key, entry: _Entry) -> None:
         entry.taken += 1
@@ -104,6 +107,16 @@ class Encoder:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._size_bytes -= entry.size_bytes
+
+
+def collapsed(transactions: Sequence[Transaction], plans: Plans) -> Encoding:
+    """Write the last state of each row."""
+    return Encoding(statements_of(transactions, plans, in_order=False))
+
+
+def in_order(transactions: Sequence[Transaction], plans: Plans) -> Encoding:
+    """Write each change by itself."""
+    return Encoding(statements_of(transactions, plans, in_order=True))
 
 
 SHARED: Final = Encoder()

@@ -65,11 +65,14 @@ def guard(reason: str, condition: str, rows: str = "") -> str:
 class TableSql:
     """The statements for one table: its columns in the order of the rows, and where its key stands among them."""
 
-    def __init__(self, table: str, columns: Sequence[str], forms: Sequence[ValueForm], key: Sequence[int]) -> None:
+    def __init__(
+        self, table: str, columns: Sequence[str], forms: Sequence[ValueForm], key: Sequence[int], *, rows: str = _ROWS
+    ) -> None:
         self.table = quote(table)
         self.columns = [quote(name) for name in columns]
-        self._forms = forms
+        self.forms = forms
         self._key = key
+        self._rows = rows
         self._others = [index for index in range(len(columns)) if index not in key]
         taken = {name.lower() for name in columns}
         self._rowid = next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), "rowid")
@@ -82,29 +85,28 @@ class TableSql:
     @cached_property
     def put(self) -> str:
         """Insert whole rows, over whatever the table has under their keys."""
-        values = (form.expression(index, _ROW) for index, form in enumerate(self._forms))
-        return self._insert(self.table, values) + self._on_conflict()
+        values = (form.expression(index, _ROW) for index, form in enumerate(self.forms))
+        return self._insert(self.table, values) + self.on_conflict()
 
     def append(self, table: str) -> str:
         """Insert whole rows into a table of the same shape that has none of them."""
-        return self._insert(quote(table), (form.expression(index, _ROW) for index, form in enumerate(self._forms)))
+        return self._insert(quote(table), (form.expression(index, _ROW) for index, form in enumerate(self.forms)))
 
     @cached_property
     def delete(self) -> str:
         """Delete by key: rows hold the key only."""
         # SQLite uses the whole index for a vector only if the first column's affinity lets every other one pass,
         # which INTEGER does not: so that comes last.
-        order = sorted(range(len(self._key)), key=lambda part: self._forms[self._key[part]].column_type == "INTEGER")
+        order = sorted(range(len(self._key)), key=lambda part: self.forms[self._key[part]].column_type == "INTEGER")
         names = ", ".join(self.columns[self._key[part]] for part in order)
-        return (
-            f"DELETE FROM {self.table} WHERE ({names}) IN (SELECT {', '.join(map(self._key_cast, order))} FROM {_ROWS})"
-        )
+        keys = ", ".join(map(self._key_cast, order))
+        return f"DELETE FROM {self.table} WHERE ({names}) IN (SELECT {keys} FROM {self._rows})"
 
     @cached_property
     def require(self) -> str:
         """Stop the request where a row to be patched is not there."""
-        on = self._on(self._forms[index].expression(index, _ROW) for index in self._key)
-        return guard(MISSING, f"NOT EXISTS (SELECT 1 FROM {self.table} AS t WHERE {on})", _ROWS)
+        on = self._on(self.forms[index].expression(index, _ROW) for index in self._key)
+        return guard(MISSING, f"NOT EXISTS (SELECT 1 FROM {self.table} AS t WHERE {on})", self._rows)
 
     def patch(self, left_out: Sequence[int]) -> str | None:
         """Update the columns that came; None where none did."""
@@ -113,26 +115,26 @@ class TableSql:
             return None
         # Each expression stands here once: with 99 columns of doubles the statement is large enough.
         values = ", ".join(
-            f"{self._forms[index].expression(index, _ROW)} AS c{index}" for index in (*self._key, *columns)
+            f"{self.forms[index].expression(index, _ROW)} AS c{index}" for index in (*self._key, *columns)
         )
         settings = ", ".join(f"{self.columns[index]} = s.c{index}" for index in columns)
         differs = self._differs(columns, [f"s.c{index}" for index in columns])
         on = self._on(f"s.c{index}" for index in self._key)
         return (
-            f"UPDATE {self.table} AS t SET {settings} FROM (SELECT {values} FROM {_ROWS}) AS s"
+            f"UPDATE {self.table} AS t SET {settings} FROM (SELECT {values} FROM {self._rows}) AS s"
             f" WHERE {on} AND ({differs})"
         )
 
     @cached_property
     def require_base(self) -> str:
         """Stop the request where the base of a row that moves is not there: rows as for `keep`."""
-        return guard(MISSING, f"NOT EXISTS (SELECT 1 FROM {self.table} AS t WHERE {self._on_base()})", _ROWS)
+        return guard(MISSING, f"NOT EXISTS (SELECT 1 FROM {self.table} AS t WHERE {self.on_base})", self._rows)
 
     def keep(self, index: int) -> str:
         """Put a column's values aside: rows are a number of their own, the key of the base row, and the new values."""
         return (
             f"INSERT INTO {KEPT} SELECT {_ROW}->>0, {index}, t.{self.columns[index]}"
-            f" FROM {_ROWS} CROSS JOIN {self.table} AS t WHERE {self._on_base()}"
+            f" FROM {self._rows} CROSS JOIN {self.table} AS t WHERE {self.on_base}"
         )
 
     def put_kept(self, left_out: Sequence[int]) -> str:
@@ -142,9 +144,9 @@ class TableSql:
             f'(SELECT k.value FROM {KEPT} AS k WHERE k."row" = {_ROW}->>0 AND k."column" = {index})'
             if index in left_out
             else form.expression(shift + index, _ROW)
-            for index, form in enumerate(self._forms)
+            for index, form in enumerate(self.forms)
         )
-        return self._insert(self.table, values) + self._on_conflict()
+        return self._insert(self.table, values) + self.on_conflict()
 
     @cached_property
     def require_equal(self) -> str:
@@ -159,8 +161,8 @@ class TableSql:
 
     @property
     def _equal(self) -> str:
-        values = ", ".join(f"{form.expression(index, '?1')} AS c{index}" for index, form in enumerate(self._forms))
-        doubles = [index for index, form in enumerate(self._forms) if form.column_type == "ANY"]
+        values = ", ".join(f"{form.expression(index, '?1')} AS c{index}" for index, form in enumerate(self.forms))
+        doubles = [index for index, form in enumerate(self.forms) if form.column_type == "ANY"]
         # 0.0 and -0.0 are equal; their angles are not. Of what is not a number, the angle is NULL.
         mine = ", ".join(
             [f"t.{name}" for name in self.columns] + [f"atan2(t.{self.columns[index]},-1.0)" for index in doubles]
@@ -170,12 +172,26 @@ class TableSql:
         )
         return f"(SELECT {values}) AS s CROSS JOIN {self.table} AS t WHERE ({mine}) IS ({theirs})"
 
-    def _insert(self, table: str, values: Iterable[str]) -> str:
-        return (
-            f"INSERT INTO {table} AS t ({', '.join(self.columns)}) SELECT {', '.join(values)} FROM {_ROWS} WHERE true"
-        )
+    @property
+    def key_columns(self) -> int:
+        """How many columns the key has."""
+        return len(self._key)
 
-    def _on_conflict(self) -> str:
+    @property
+    def on_base(self) -> str:
+        """Find the base row: rows as for `keep`."""
+        return self._on(self.forms[index].expression(1 + part, _ROW) for part, index in enumerate(self._key))
+
+    def insert_or_update(self, values: Iterable[str], condition: str) -> str:
+        """Insert whole rows over whatever the table has under their keys, where the condition holds."""
+        return f"{self._insert(self.table, values)} AND {condition}{self.on_conflict()}"
+
+    def _insert(self, table: str, values: Iterable[str]) -> str:
+        selected = f"SELECT {', '.join(values)} FROM {self._rows} WHERE true"
+        return f"INSERT INTO {table} AS t ({', '.join(self.columns)}) {selected}"
+
+    def on_conflict(self) -> str:
+        """Go on from an INSERT of whole rows: over what the table has under their keys, where that differs."""
         if not self._key:
             return ""
         key = ", ".join(self.columns[index] for index in self._key)
@@ -191,18 +207,15 @@ class TableSql:
         To SQLite 0.0 and -0.0 are equal, and only a function for every value would tell them apart.
         """
         old = ", ".join(f"t.{self.columns[index]}" for index in columns)
-        doubles = [value for index, value in zip(columns, new, strict=True) if self._forms[index].column_type == "ANY"]
+        doubles = [value for index, value in zip(columns, new, strict=True) if self.forms[index].column_type == "ANY"]
         differs = f"({old}) IS NOT ({', '.join(new)})"
         return f"{differs} OR 0.0 IN ({', '.join(doubles)})" if doubles else differs
 
     def _key_cast(self, part: int) -> str:
-        form = self._forms[self._key[part]]
+        form = self.forms[self._key[part]]
         value = form.expression(part, _ROW)
         return f"CAST({value} AS TEXT)" if form.column_type == "TEXT" else value
 
     def _on(self, values: Iterable[str]) -> str:
         pairs = zip((self.columns[index] for index in self._key), values, strict=True)
         return " AND ".join(f"t.{name} = {value}" for name, value in pairs)
-
-    def _on_base(self) -> str:
-        return self._on(self._forms[index].expression(1 + part, _ROW) for part, index in enumerate(self._key))

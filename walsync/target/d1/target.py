@@ -15,9 +15,9 @@ from walsync.lsn import LSN
 from walsync.source.table import Table
 from walsync.target.base import Batch, Checkpoint, Finding, TableState, Writer
 from walsync.target.collapse import relations_of
-from walsync.target.d1.checkpoint import CheckpointStore, refuse_guard
-from walsync.target.d1.client import NOTHING
-from walsync.target.d1.encoder import SHARED, Encoder
+from walsync.target.d1.checkpoint import CheckpointStore, Stored, refuse_guard
+from walsync.target.d1.client import NOTHING, Client
+from walsync.target.d1.encoder import SHARED, Encoder, collapsed, in_order
 from walsync.target.d1.failures import GuardRaised
 from walsync.target.d1.fault import Trial, name_fault
 from walsync.target.d1.plan import Plans, table_plan
@@ -51,11 +51,19 @@ class D1Target:
 
     kind = "d1"
 
-    def __init__(self, settings: D1Settings, slot: str, *, collapse: bool = True, encoder: Encoder = SHARED) -> None:
+    def __init__(
+        self,
+        settings: D1Settings,
+        slot: str,
+        *,
+        collapse: bool = True,
+        client: Client | None = None,
+        encoder: Encoder = SHARED,
+    ) -> None:
         self.name = settings.name
         self._slot = slot
         self._collapse = collapse
-        self._client = open_client(settings)
+        self._client = client or open_client(settings)
         self.limits = Limits(REQUEST_CHANGES, self._client.request_bytes)
         self._store = CheckpointStore(self._client, slot, settings.name)
         self._encoder = encoder
@@ -82,6 +90,7 @@ class D1Target:
         self._check_slot(writer)
         with self._judged():
             stored = await self._store.claim(writer)
+        self._resume(stored)
         self._writer, self._reached = writer, stored.reached
         return stored.checkpoint
 
@@ -90,7 +99,7 @@ class D1Target:
         writer = self._require_writer()
         with self._judged():
             present = await self._look(tables)
-            found = {table.qualified_name: list(findings(table, present[table.relid])) for table in tables}
+            found = {table.qualified_name: list(self._findings(table, present[table.relid])) for table in tables}
             absent = [table for table in tables if present[table.relid] is None and not found[table.qualified_name]]
             lacking = [table for table in tables if table in absent or found[table.qualified_name]]
             request = [self._store.fence(writer), *map(self._store.forget_table, lacking)]
@@ -107,7 +116,7 @@ class D1Target:
         """Find what would keep rows from fitting, and change nothing; for ``walsync check``."""
         with self._judged():
             present = await self._look(tables) if self._client.exists() else dict.fromkeys(t.relid for t in tables)
-        found = [finding for table in tables for finding in findings(table, present[table.relid])]
+        found = [finding for table in tables for finding in self._findings(table, present[table.relid])]
         return [*found, *self._client.findings()]
 
     async def table_states(self) -> Mapping[str, TableState]:
@@ -197,7 +206,7 @@ class D1Target:
             raise
 
     def _encode(self, transactions: Sequence[Transaction]) -> Encoding:
-        return self._encoder.encode(transactions, self._plans, in_order=not self._collapse)
+        return self._encoder.encode(transactions, self._plans, collapsed if self._collapse else in_order)
 
     def _limits(self, batch: Batch) -> Limits:
         without_key = self._plans.without_key
@@ -222,6 +231,18 @@ class D1Target:
             for number, table in enumerate(some):
                 found[table.relid] = read_look(results[number * LOOKS : (number + 1) * LOOKS])
         return found
+
+    def _findings(self, table: Table, present: TargetTable | None) -> Iterator[Finding]:
+        return findings(table, present)
+
+    def _resume(self, stored: Stored) -> None:
+        """Take note of what a claim has found."""
+        if stored.upto > stored.checkpoint.lsn:
+            raise TargetRefused(
+                "WS4517",
+                f"target {self.name}: a batch up to {stored.upto} was begun over REST and is not complete",
+                hint=f"run once with account_id, database_id and api_token; or walsync drop --target {self.name}",
+            )
 
     def _check_slot(self, writer: Writer) -> None:
         if writer.slot != self._slot:

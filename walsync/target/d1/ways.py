@@ -7,7 +7,7 @@ from walsync.target.d1.settings import D1Settings
 
 
 def open_client(settings: D1Settings) -> Client:
-    """Make the client; it connects to nothing yet."""
+    """Make the client of an atomic way; it connects to nothing yet."""
     about = f"target {settings.name}"
     if settings.url is not None and settings.database is not None and settings.secret is not None:
         return GatewayClient(settings.url, settings.database, settings.secret, about)
