@@ -103,10 +103,10 @@ class Plain:
             "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'trigger', 'table') AND name NOT GLOB '{}'"
         )
         for kind in ("trigger", "view", "table"):
-            for found, name in self.execute(select.format("_cf_*") + " AND name NOT GLOB 'sqlite_*'"):
+            for found, name in self.execute(select.format("_cf_*") + " AND name NOT GLOB 'sqlite_*' ORDER BY rootpage"):
                 if found == kind:
                     quoted = name.replace('"', '""')
-                    self.execute(f'DROP {kind} "{quoted}"')
+                    self.execute(f'DROP {kind} IF EXISTS "{quoted}"')
 
     def _ask(self, question: Mapping[str, object]) -> list[Any]:
         status, answer = request(self.url, json.dumps(question).encode())

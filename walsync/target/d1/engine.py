@@ -51,11 +51,15 @@ _PRAGMAS: Final = frozenset(
 )
 _FUNCTIONS: Final = frozenset(
     {
+        "ceiling",
         "load_extension",
+        "power",
+        "soundex",
         "sqlite_compileoption_get",
         "sqlite_compileoption_used",
         "sqlite_source_id",
         "sqlite_version",
+        "subtype",
     }
 )
 _ACTIONS: Final = frozenset(
@@ -196,6 +200,7 @@ class Engine:
             or (action == sqlite3.SQLITE_PRAGMA and (first or "").lower() not in _PRAGMAS)
             or (action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in _FUNCTIONS)
             or (first or "").lower().startswith(_RESERVED_PREFIX)
+            or (action == sqlite3.SQLITE_READ and (first or "").lower() == "dbstat")
         )
         return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
 

@@ -55,6 +55,9 @@ _TOLD: Final = re.compile(
 _OF_CONSTRAINT: Final = re.compile(r"(?:UNIQUE|NOT NULL|CHECK|FOREIGN KEY|PRIMARY KEY) constraint failed.*", re.DOTALL)
 
 
+_NEWER_NAMES: Final = {3091: "SQLITE_CONSTRAINT_DATATYPE"}
+
+
 class GuardRaised(Exception):
     """A statement of ours stopped the request: `reason` is what the guard was asked to watch."""
 
@@ -73,6 +76,8 @@ def judge(error: sqlite3.Error, about: str) -> TargetUnavailable | TargetRefused
     name = getattr(error, "sqlite_errorname", None)
     if name is None and not isinstance(error, sqlite3.DataError):
         return TargetUnavailable("WS4102", f"{about}: {error}", hint=_AGAIN)
+    if name == "unknown":  # to a module that is older than the library
+        name = _NEWER_NAMES.get(error.sqlite_errorcode, "SQLITE_ERROR")
     return judge_named(name or "SQLITE_TOOBIG", str(error), about)  # SQL that the module finds too long by itself
 
 
