@@ -62,8 +62,8 @@ Name = Annotated[str, StringConstraints(min_length=1)]
 class SurrealDBTableSettings(TargetTableSettings):
     """What else may be said of a table on SurrealDB."""
 
-    nulls: Literal["null", "none"] = "null"
-    """What stands where a column is NULL: ``null``, a field with NULL; or ``none``, no field at all."""
+    nulls: Literal["keep", "none"] = "keep"
+    """What stands where a column is NULL: ``keep``, a field with NULL; or ``none``, no field at all."""
 
     schemafull: bool = False
     """Whether the table is defined as SCHEMAFULL, with a field of the column's type for each column."""

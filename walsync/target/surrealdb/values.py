@@ -22,11 +22,14 @@ from walsync.pgtext.record import (
     write_range,
 )
 from walsync.source.pgtype import Kind, PgType
-from walsync.target.surrealdb.codec import DECIMAL_TAG, SCALARS, STRING, Codec
+from walsync.target.surrealdb.codec import DATETIME_TAG, DECIMAL_TAG, SCALARS, STRING, Codec
 from walsync.target.surrealdb.document import DOCUMENT
 from walsync.target.value_guard import guard
 
 RECORD_TAG: Final = 8
+
+_YEAR_0_SECONDS: Final = -62_167_219_200
+_YEAR_10000_SECONDS: Final = 253_402_300_800
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,27 @@ def value_form(column: str, type_: PgType) -> ValueForm:
 def record_id(table: str, forms: Sequence[ValueForm], key: Sequence[bytes]) -> CBORTag:
     """Name a record by the text of its key columns: an int, string or uuid by itself, all else as an array.
 
-    Equal decimals give one id: 1.10 and 1.1 are the same key to Postgres.
+    Equal decimals give one id: 1.10 and 1.1 are the same key to Postgres. A datetime before
+    the year 0 or after 9999 is the text: 3.0 takes it into an id, and cannot read the table any more.
     """
-    parts = [_normalise(form.encode(value)) for form, value in zip(forms, key, strict=True)]
+    parts = [
+        value.decode() if _is_far(part) else part
+        for part, value in ((_normalise(form.encode(value)), value) for form, value in zip(forms, key, strict=True))
+    ]
     stands_alone = len(forms) == 1 and forms[0].always_scalar_id
     return CBORTag(RECORD_TAG, [table, parts[0] if stands_alone else parts])
+
+
+def _is_far(part: object) -> bool:
+    match part:
+        case CBORTag() if part.tag == DATETIME_TAG:
+            return not _YEAR_0_SECONDS <= part.value[0] < _YEAR_10000_SECONDS
+        case list():
+            return any(map(_is_far, part))
+        case dict():
+            return any(map(_is_far, part.values()))
+        case _:
+            return False
 
 
 def _normalise(part: object) -> object:

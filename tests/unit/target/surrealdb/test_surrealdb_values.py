@@ -197,6 +197,10 @@ def test_ints_texts_and_uuids_name_a_record_by_themselves() -> None:
 def test_other_keys_and_keys_of_several_columns_are_arrays() -> None:
     assert record_id("t", [value_form("c", BOOLEAN)], [b"t"]) == CBORTag(8, ["t", [True]])
     assert record_id("t", [value_form("c", TIMESTAMPTZ)], [b"infinity"]) == CBORTag(8, ["t", ["infinity"]])
+    for near in (b"9999-12-31 23:59:59.999999+00", b"0001-01-01 00:00:00+00 BC"):
+        assert isinstance(record_id("t", [value_form("c", TIMESTAMPTZ)], [near]).value[1][0], CBORTag)
+    for far in (b"10000-01-01 00:00:00+00", b"0002-12-31 23:59:59.999999+00 BC"):
+        assert record_id("t", [value_form("c", TIMESTAMPTZ)], [far]) == CBORTag(8, ["t", [far.decode()]])
     forms = [value_form("c", TEXT), value_form("c", BIGINT)]
     assert record_id("t", forms, [b"a", b"1"]) == CBORTag(8, ["t", ["a", 1]])
 
