@@ -60,14 +60,12 @@ class GatewayClient:
         del create  # it is made with wrangler
         if not request and not shared:
             return []
-        # Writing and signing a body of rows would hold up the event loop.
-        body = await asyncio.to_thread(_body, request, shared) if shared else _body(request, shared)
-        content = await self._post("apply", body)
+        content = await self._post("apply", await _parts(request, shared))
         return [Result([tuple(row) for row in rows], changes) for rows, changes in content["results"]]
 
     async def checkpoint(self, slot: str, target: str) -> Sequence[Any] | None:
         """Read the row of the checkpoint; None where there is none."""
-        content = await self._post("checkpoint", orjson.dumps({"slot": slot, "target": target}))
+        content = await self._post("checkpoint", [orjson.dumps({"slot": slot, "target": target})])
         row: Sequence[Any] | None = content["checkpoint"]
         return row
 
@@ -79,11 +77,11 @@ class GatewayClient:
         """Close the connections."""
         await self._session.close()
 
-    async def _post(self, action: str, body: bytes) -> Any:  # noqa: ANN401
+    async def _post(self, action: str, body: Sequence[bytes]) -> Any:  # noqa: ANN401
         await self._greet()
         path = f"/{self._database}/{action}"
         timestamp = str(int(self._clock()))
-        in_a_thread = len(body) > _IN_A_THREAD_BYTES
+        in_a_thread = sum(map(len, body)) > _IN_A_THREAD_BYTES
         signed = (timestamp, path, body)
         signature = await asyncio.to_thread(self._sign, *signed) if in_a_thread else self._sign(*signed)
         headers = {
@@ -100,17 +98,18 @@ class GatewayClient:
             return answer.content
         raise self._refusal(answer)
 
-    def _sign(self, timestamp: str, path: str, body: bytes) -> str:
+    def _sign(self, timestamp: str, path: str, body: Sequence[bytes]) -> str:
         signature = hmac.new(self._secret.get_secret_value().encode(), digestmod=hashlib.sha256)
         signature.update(f"{timestamp}.POST.{path}.".encode())
-        signature.update(body)
+        for part in body:
+            signature.update(part)
         return signature.hexdigest()
 
     async def _greet(self) -> None:
         """Learn once, and after each failure, whether it is the gateway that answers, in this version, at this time."""
         if self._greeted:
             return
-        answer = await self._session.ask("GET", f"{self._url}/health", b"", {})
+        answer = await self._session.ask("GET", f"{self._url}/health", (), {})
         health = answer.content
         if answer.status != _OK or not isinstance(health, dict) or health.get("service") != _SERVICE:
             if answer.status >= _SERVER_ERRORS or answer.status == _TOO_MANY:
@@ -183,9 +182,10 @@ class GatewayClient:
                 )
 
 
-def _body(request: Request, shared: Encoding) -> bytes:
+async def _parts(request: Request, shared: Encoding) -> list[bytes]:
+    """Write a body; what is shared is written once, in a thread, whoever comes first."""
     own = write_wire(request)
     if not shared:
-        return b"".join((b"[", own.head, b"]\n", own.payload))
-    comma = b"," if own.head else b""
-    return b"".join((b"[", own.head, comma, shared.wire.head, b"]\n", own.payload, shared.wire.payload))
+        return [b"[", own.head, b"]\n", own.payload]
+    wire = shared.wire if shared.is_written else await asyncio.to_thread(lambda: shared.wire)
+    return [b"[", own.head, b"," if own.head else b"", wire.head, b"]\n", own.payload, wire.payload]

@@ -3,18 +3,19 @@
 TLS is verified against the system's authorities. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are respected.
 """
 
-import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import aiohttp
 import orjson
+from aiohttp.abc import AbstractStreamWriter
 
 from walsync.errors import TargetUnavailable
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10)
 """D1 ends a batch after 30 s; the rest is for the way there and back."""
 
+_PIECE_BYTES: Final = 256 * 1024
 _AGAIN: Final = "walsync tries again"
 
 
@@ -33,16 +34,11 @@ class HttpSession:
         self._about = about
         self._session: aiohttp.ClientSession | None = None
 
-    async def ask(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send a request; TargetUnavailable WS4101 where nobody was reached, WS4102 where the outcome is unknown."""
+    async def ask(self, method: str, url: str, body: Sequence[bytes], headers: Mapping[str, str]) -> Answer:
+        """Send a request, its body in parts; TargetUnavailable WS4101 where nobody was reached, else WS4102."""
         try:
             async with self._open().request(
-                # As a file: aiohttp would send a large body in one piece, and hold up the event loop.
-                method,
-                url,
-                data=io.BytesIO(body) if body else None,
-                headers=headers,
-                allow_redirects=False,
+                method, url, data=_Parts(body) if body else None, headers=headers, allow_redirects=False
             ) as answer:
                 return Answer(answer.status, answer.headers, _json(await answer.read()))
         except aiohttp.ClientConnectorCertificateError:
@@ -75,6 +71,25 @@ class HttpSession:
                 timeout=_TIMEOUT, trust_env=True, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True
             )
         return self._session
+
+
+class _Parts(aiohttp.payload.Payload):
+    """A body of parts that others may send as well: nothing is copied, and the event loop gets its turn in between."""
+
+    _default_content_type = "application/octet-stream"
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        super().__init__(parts)
+        self._size = sum(map(len, parts))
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        for part in self._value:
+            view = memoryview(part)
+            for start in range(0, len(view), _PIECE_BYTES):
+                await writer.write(view[start : start + _PIECE_BYTES])
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return b"".join(self._value).decode(encoding, errors)
 
 
 def _json(content: bytes) -> Any:  # noqa: ANN401

@@ -61,7 +61,7 @@ class RestClient:
         body = orjson.dumps({"batch": [{"sql": sql, "params": parameters} for sql, parameters in statements]})
         await self.budget.take()
         headers = {"authorization": f"Bearer {self._token.get_secret_value()}", "content-type": "application/json"}
-        answer = await self._session.ask("POST", self._url, body, headers)
+        answer = await self._session.ask("POST", self._url, [body], headers)
         self.budget.learn(answer.headers)
         content = answer.content
         if answer.status != _OK or not isinstance(content, dict) or content.get("success") is not True:
