@@ -57,7 +57,7 @@ class Wire:
     async def query(self, request: bytes) -> Sequence[Slot]:
         """Execute statements; signs in again before the server's patience with the last time ends, or when it has."""
         if self._renew_at is not None and asyncio.get_running_loop().time() >= self._renew_at:
-            await self.sign_in()
+            await self._renew()
         if len(request) > MOST_REQUEST_BYTES:
             raise RequestFailed(TOO_LARGE)
         try:
@@ -65,7 +65,7 @@ class Wire:
         except RequestFailed as failed:
             if not is_expiry(str(failed)):
                 raise
-            await self.sign_in()
+            await self._renew()
             slots = await self._send(request)
         return slots if isinstance(slots, list) else [{"status": "OK", "result": slots}]
 
@@ -82,7 +82,7 @@ class Wire:
         self.major = int(found[1])
 
     async def sign_in(self) -> None:
-        """Sign in, and choose namespace and database."""
+        """Sign in; what follows is answered as to that user."""
         try:
             await self.call("signin", sign_in.credentials(self._settings))
         except RequestFailed as failed:
@@ -117,6 +117,10 @@ class Wire:
         with suppress(aiohttp.ClientError, OSError):
             await self._socket.close()
         await self._session.close()
+
+    async def _renew(self) -> None:
+        await self.sign_in()
+        await self.call("use", self._settings.namespace, self._settings.database)
 
     async def _find(self, kind: str, name: str, look: str, *, create: bool) -> bool:
         """Look whether there is one of this name; where there is none, make it, or see that it could be made."""

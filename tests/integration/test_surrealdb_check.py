@@ -1,0 +1,89 @@
+"""What `walsync check` finds out about a SurrealDB server, each with the code and what mends it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conformance.bench_surrealdb_server import ServerBench
+from fix_check import PASSWORD, configuration, problems
+from fix_postgres import Database
+from fix_proxy import Proxy
+from fix_surrealdb import PASSWORD as ROOT
+from fix_surrealdb import USER, VERSIONS, SurrealServer
+from fix_walsync import free_port
+
+
+@pytest.fixture(params=VERSIONS)
+def bench(
+    request: pytest.FixtureRequest,
+    surrealdb_servers: Callable[[str], SurrealServer],
+    new_proxy: Callable[[str, int], Proxy],
+) -> ServerBench:
+    server = surrealdb_servers(request.param)
+    return ServerBench(server, new_proxy(server.host, server.port))
+
+
+def block(bench: ServerBench, **changes: object) -> dict[str, object]:
+    keys = {"name": "graph", "type": "surrealdb", "url": bench.server.url, "namespace": "app"}
+    return {**keys, "database": bench.database, "username": USER, "password": ROOT, **changes}
+
+
+def viewer(bench: ServerBench) -> dict[str, object]:
+    bench.execute(f"DEFINE USER viewer ON DATABASE PASSWORD '{PASSWORD}' ROLES VIEWER")
+    return {"username": "viewer", "password": PASSWORD, "level": "database"}
+
+
+def root_viewer(bench: ServerBench) -> dict[str, object]:
+    bench.execute(f"DEFINE USER OVERWRITE looker ON ROOT PASSWORD '{PASSWORD}' ROLES VIEWER")
+    return {"username": "looker", "password": PASSWORD, "namespace": "absent"}
+
+
+def denied_record(bench: ServerBench) -> dict[str, object]:
+    bench.execute(
+        f"""DEFINE TABLE _walsync PERMISSIONS FULL; DEFINE TABLE _walsync_stage PERMISSIONS FULL;
+        DEFINE TABLE users PERMISSIONS FOR select FULL; DEFINE TABLE app; CREATE app:1 SET pass = '{PASSWORD}';
+        DEFINE ACCESS app ON DATABASE TYPE RECORD SIGNIN (SELECT * FROM app WHERE pass = $pass)"""
+    )
+    return {"username": "", "password": "", "access": "app", "credentials": {"pass": PASSWORD}}
+
+
+def view(bench: ServerBench) -> dict[str, object]:
+    bench.execute("DEFINE TABLE other; DEFINE TABLE users AS SELECT * FROM other")
+    return {}
+
+
+def edge(bench: ServerBench) -> dict[str, object]:
+    del bench
+    return {"tables": [{"table": "public.users", "edge": {"in": "id", "out": "id"}}]}
+
+
+def keys(**changes: object) -> Callable[[ServerBench], dict[str, object]]:
+    return lambda _: changes
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (keys(url=f"ws://127.0.0.1:{free_port()}/rpc"), "WS4101"),
+        (keys(password=PASSWORD), "WS4609"),
+        (keys(level="database"), "WS4609"),
+        (viewer, "WS4202"),
+        (denied_record, "WS4202"),
+        (root_viewer, "WS4613"),
+        (view, "WS4607"),
+        (edge, "WS4614"),
+    ],
+)
+async def test_what_would_keep_a_server_from_working_is_found(
+    users: Database, bench: ServerBench, change: Callable[[ServerBench], dict[str, Any]], code: str
+) -> None:
+    found = await problems(configuration(users.dsn, block(bench, **change(bench))))
+    assert [(one.code, one.where) for one in found] == [(code, "target graph")]
+    assert found[0].message
+    assert found[0].hint
+
+
+async def test_nothing_is_found_where_nothing_is_wrong_and_nothing_is_made(users: Database, bench: ServerBench) -> None:
+    assert await problems(configuration(users.dsn, block(bench))) == []
+    (databases,) = bench.server.execute("INFO FOR NS STRUCTURE", "app", "app")
+    assert bench.database not in {one["name"] for one in databases["databases"]}
