@@ -66,7 +66,7 @@ async def begin(workerd: Workerd, databases: Sequence[str]) -> list[D1Target]:
     return made
 
 
-async def bodies(workerd: Workerd, database: str, prepared: Sequence[Batch]) -> list[bytes]:
+def bodies(workerd: Workerd, database: str, prepared: Sequence[Batch]) -> list[bytes]:
     """Make the bodies that walsync posts to a region."""
     client = GatewayClient(workerd.url, database, Secret(SECRET), "bench")
     store, plans = CheckpointStore(client, "bench", database.lower()), Plans([TABLE])
@@ -75,7 +75,7 @@ async def bodies(workerd: Workerd, database: str, prepared: Sequence[Batch]) -> 
         for piece in one._cut(batch, Reached(batch.previous)):
             head = store.advance(WRITER, piece.before, piece.after)
             encoding = Encoding(statements_of(piece.transactions, plans, in_order=False))
-            made.append(b"".join(await _parts(head, encoding)))
+            made.append(b"".join(_parts(head, encoding)))
     return made
 
 
@@ -83,7 +83,7 @@ async def bare(workerd: Workerd, databases: Sequence[str], prepared: Sequence[Ba
     """Post prepared requests; return the seconds."""
     for one in await begin(workerd, databases):
         await one.close()
-    made = {database: await bodies(workerd, database, prepared) for database in databases}
+    made = {database: bodies(workerd, database, prepared) for database in databases}
     signed = {
         database: [(body, signed_headers(f"/{database}/apply", body)) for body in one] for database, one in made.items()
     }

@@ -27,6 +27,9 @@ class Client(Protocol):
     statements: int
     """The most that one request may hold."""
 
+    by_wire: bool
+    """Whether it sends `Encoding.wire`."""
+
     request_bytes: int
     """Of changes in one request. As JSON they take up to six times as much, and a gateway takes 32 MB."""
 

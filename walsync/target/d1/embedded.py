@@ -30,6 +30,7 @@ class EmbeddedClient:
     """Runs requests on one file, one at a time, off the event loop."""
 
     statements = MAX_STATEMENTS
+    by_wire = False
     request_bytes = 8 * 1024**2
 
     def __init__(self, path: Path, about: str) -> None:

@@ -6,16 +6,17 @@ the room: a target that is far behind encodes for itself.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from walsync.relation import Relation
 from walsync.target.collapse import relations_of
 from walsync.target.d1.changes import statements_of
 from walsync.target.d1.plan import Plans, TablePlan
 from walsync.target.d1.request import Encoding
-from walsync.transaction.change import Change, Transaction
+from walsync.transaction.change import Change, Transaction, Truncate
 
 _KEPT_BYTES: Final = 64 * 1024**2
 """Of parameters; as much as the default backlog."""
@@ -63,7 +64,7 @@ class Encoder:
         changes = [change for transaction in transactions for change in transaction.changes]
         if self._users <= 1:
             return self._encode(transactions, plans, write)
-        relations = {relation for change in changes for relation in relations_of(change)}
+        relations = _relations(changes)
         key = (tuple(map(id, changes)), frozenset(map(plans.of, relations)), write)
         with self._lock:
             entry = self._entries.get(key)
@@ -109,6 +110,18 @@ class Encoder:
             self._size_bytes -= entry.size_bytes
 
 
+def _relations(changes: Sequence[Change]) -> Iterable[Relation]:
+    """Return those that occur; by identity, since hashing one costs as much as encoding a row."""
+    found: dict[int, Relation] = {}
+    last: Relation | None = None
+    for change in changes:
+        if not isinstance(change, Truncate) and change.relation is last:
+            continue
+        for last in relations_of(change):
+            found[id(last)] = last
+    return found.values()
+
+
 def collapsed(transactions: Sequence[Transaction], plans: Plans) -> Encoding:
     """Write the last state of each row."""
     return Encoding(statements_of(transactions, plans, in_order=False))
@@ -117,6 +130,21 @@ def collapsed(transactions: Sequence[Transaction], plans: Plans) -> Encoding:
 def in_order(transactions: Sequence[Transaction], plans: Plans) -> Encoding:
     """Write each change by itself."""
     return Encoding(statements_of(transactions, plans, in_order=True))
+
+
+def collapsed_for_wire(transactions: Sequence[Transaction], plans: Plans) -> Encoding:
+    """Write the last state of each row, down to the bytes that a gateway gets: where it is encoded, and once."""
+    return _wired(collapsed(transactions, plans))
+
+
+def in_order_for_wire(transactions: Sequence[Transaction], plans: Plans) -> Encoding:
+    """Write each change by itself, down to the bytes that a gateway gets."""
+    return _wired(in_order(transactions, plans))
+
+
+def _wired(encoding: Encoding) -> Encoding:
+    _ = encoding.wire
+    return encoding
 
 
 SHARED: Final = Encoder()

@@ -38,6 +38,7 @@ class GatewayClient:
     """Sends requests for one binding of a gateway."""
 
     statements = MAX_STATEMENTS
+    by_wire = True
     request_bytes = 4 * 1024**2
 
     def __init__(
@@ -60,7 +61,7 @@ class GatewayClient:
         del create  # it is made with wrangler
         if not request and not shared:
             return []
-        content = await self._post("apply", await _parts(request, shared))
+        content = await self._post("apply", _parts(request, shared))
         return [Result([tuple(row) for row in rows], changes) for rows, changes in content["results"]]
 
     async def checkpoint(self, slot: str, target: str) -> Sequence[Any] | None:
@@ -182,10 +183,10 @@ class GatewayClient:
                 )
 
 
-async def _parts(request: Request, shared: Encoding) -> list[bytes]:
-    """Write a body; what is shared is written once, in a thread, whoever comes first."""
+def _parts(request: Request, shared: Encoding) -> list[bytes]:
+    """Write a body; what is shared was written with its encoding."""
     own = write_wire(request)
     if not shared:
         return [b"[", own.head, b"]\n", own.payload]
-    wire = shared.wire if shared.is_written else await asyncio.to_thread(lambda: shared.wire)
+    wire = shared.wire
     return [b"[", own.head, b"," if own.head else b"", wire.head, b"]\n", own.payload, wire.payload]

@@ -40,11 +40,6 @@ class Wire(NamedTuple):
 class Encoding(tuple[Statement, ...]):  # noqa: SLOT001 - an instance carries what was written for the wire
     """The statements of some changes, as several targets send them."""
 
-    @property
-    def is_written(self) -> bool:
-        """Whether `wire` is there already."""
-        return "wire" in self.__dict__
-
     @cached_property
     def wire(self) -> Wire:
         """The same for the gateway, written once however many regions send it."""

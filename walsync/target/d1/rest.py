@@ -37,6 +37,7 @@ class RestClient:
     """Sends requests to one database of an account."""
 
     statements = MAX_STATEMENTS
+    by_wire = False
     request_bytes = 2 * 1024**2
 
     def __init__(self, address: str, token: Secret, about: str, budget: RateBudget) -> None:

@@ -17,7 +17,7 @@ from walsync.target.base import Batch, Checkpoint, Finding, TableState, Writer
 from walsync.target.collapse import relations_of
 from walsync.target.d1.checkpoint import CheckpointStore, Stored, refuse_guard
 from walsync.target.d1.client import NOTHING, Client
-from walsync.target.d1.encoder import SHARED, Encoder, collapsed, in_order
+from walsync.target.d1.encoder import SHARED, Encoder, collapsed, collapsed_for_wire, in_order, in_order_for_wire
 from walsync.target.d1.failures import GuardRaised
 from walsync.target.d1.fault import Trial, name_fault
 from walsync.target.d1.plan import Plans, table_plan
@@ -206,7 +206,11 @@ class D1Target:
             raise
 
     def _encode(self, transactions: Sequence[Transaction]) -> Encoding:
-        return self._encoder.encode(transactions, self._plans, collapsed if self._collapse else in_order)
+        if self._client.by_wire:
+            write = collapsed_for_wire if self._collapse else in_order_for_wire
+        else:
+            write = collapsed if self._collapse else in_order
+        return self._encoder.encode(transactions, self._plans, write)
 
     def _limits(self, batch: Batch) -> Limits:
         without_key = self._plans.without_key
