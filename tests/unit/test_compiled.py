@@ -1,5 +1,6 @@
 import shutil
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from walsync import row
+from walsync.errors import ProtocolError
+from walsync.pgoutput import decoder
+from walsync.pgoutput import tuple as plain_tuple
 from walsync.row import UNCHANGED, Value, tuple_data, write_tuple
 from walsync.source.pgtype import PgType
 from walsync.target.d1 import row_json, rows
@@ -17,6 +21,8 @@ HAS_COMPILER = (
     shutil.which(sysconfig.get_config_var("CC").split()[0]) is not None
     and Path(sysconfig.get_path("include"), "Python.h").exists()
 )
+
+FASTEST_END: Callable[[bytes, int], int] = vars(decoder)["tuple_end"]
 
 tuples = st.lists(st.one_of(st.none(), st.just(UNCHANGED), st.binary(max_size=50)), max_size=20).map(write_tuple)
 
@@ -45,12 +51,24 @@ d1_rows = st.lists(
 
 def test_the_compiled_twins_are_there_where_they_can_be_built() -> None:
     assert HAS_COMPILER == row.COMPILED == (rows.write_rows is not row_json.write_rows)
+    assert (FASTEST_END is not plain_tuple.tuple_end) == HAS_COMPILER
 
 
 @given(tuples)
 def test_both_twins_split_a_tuple_alike(raw: bytes) -> None:
     assert row.read_tuple(raw) == tuple_data.read_tuple(raw)
     assert row.has_unchanged(raw) == tuple_data.has_unchanged(raw)
+
+
+@given(st.one_of(st.binary(), st.builds(bytes.__add__, st.binary(max_size=3), tuples)), st.integers(0, 5))
+def test_both_twins_find_the_same_end_or_the_same_mistake(data: bytes, start: int) -> None:
+    ends = []
+    for tuple_end in (FASTEST_END, plain_tuple.tuple_end):
+        try:
+            ends.append(str(tuple_end(data, start)))
+        except ProtocolError as error:
+            ends.append(str(error))
+    assert ends[0] == ends[1]
 
 
 @given(st.data(), tuples)

@@ -34,8 +34,12 @@ from walsync.pgoutput.message import (
     Update,
 )
 from walsync.pgoutput.reader import Reader
-from walsync.pgoutput.tuple import tuple_end
 from walsync.relation import Column, Relation, ReplicaIdentity
+
+try:
+    from walsync.pgoutput.compiled import tuple_end
+except ImportError:  # no C compiler was there when walsync was installed
+    from walsync.pgoutput.tuple import tuple_end
 
 Streaming: TypeAlias = Literal["off", "on", "parallel"]
 _Whole: TypeAlias = Callable[[bytes], Message]
