@@ -8,7 +8,10 @@ docs/adr/0013-d1-over-rest.md says why that ends with the rows of the source.
 
 from collections.abc import Iterator, Sequence
 
+import structlog
+
 from walsync.errors import TargetRefused
+from walsync.logs import Logger
 from walsync.lsn import LSN, ZERO
 from walsync.source.table import Table
 from walsync.target.base import Batch, Finding, Writer
@@ -28,6 +31,8 @@ from walsync.target.d1.target import D1Target
 from walsync.target.slices import Limits, Reached, Slice, cut
 from walsync.transaction.change import Transaction
 
+log: Logger = structlog.get_logger()
+
 
 class RestD1Target(D1Target):
     """A D1 database behind Cloudflare's API. Changes are always collapsed: one request for each would be too many."""
@@ -39,6 +44,13 @@ class RestD1Target(D1Target):
         self._tables: Sequence[Table] = ()
         self._upto = ZERO
         self._flushed_at: float | None = None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Tell how often it is written: as often as the requests of its token allow to all that share them."""
+        budget = self._rest.budget
+        sharing = "it has its api_token for itself" if budget.targets == 1 else f"{budget.targets} share its api_token"
+        return (f"is written every {budget.flush_seconds:.1f} s at most: {sharing}",)
 
     def _resume(self, stored: Stored) -> None:
         self._upto = stored.upto
@@ -57,6 +69,7 @@ class RestD1Target(D1Target):
         """Create the tables that are absent and compare the others; those without a key are refused."""
         await super().prepare(tables)
         self._tables = tables
+        log.info("d1_rate", target=self.name, remark=self.remarks[0])
 
     def _cut(self, batch: Batch, reached: Reached) -> Iterator[Slice]:
         for part in self._up_to_what_was_begun(batch):

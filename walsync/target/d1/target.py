@@ -72,6 +72,11 @@ class D1Target:
         self._writer: Writer | None = None
         self._reached = Reached(LSN(0))
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Tell what an operator may want to know about this way to the database."""
+        return ()
+
     async def read_checkpoint(self) -> Checkpoint | None:
         """Look, and change nothing."""
         with self._judged():
