@@ -240,10 +240,17 @@ async def test_the_largest_rows_that_d1_holds_arrive(make: Make, workerd: Worker
     assert workerd.plain(d1_database).execute("SELECT count(*), sum(length(body)) FROM users") == [(12, 12 * 333_000)]
 
 
-async def test_more_tables_than_a_request_has_statements_for_are_prepared(make: Make) -> None:
-    tables = [make_table(f"t{number}", [("id", "integer")], relid=20_000 + number) for number in range(250)]
+async def test_more_tables_than_a_request_has_statements_for_are_made_and_written(
+    make: Make, workerd: Workerd, d1_database: str
+) -> None:
+    tables = [make_table(f"t{number}", [("id", "integer")], relid=20_000 + number) for number in range(1100)]
+    source = Source(tables)
     target = await begin(make(), *tables)
     assert await target.compare(tables) == []
+    await target.write(batch(START, 200, *(source.insert(table, "1") for table in tables)))
+    plain = workerd.plain(d1_database)
+    assert [plain.execute(f"SELECT id FROM t{number}") for number in (0, 549, 1099)] == [[(1,)]] * 3
+    assert plain.execute("SELECT lsn, open_commit_lsn FROM _walsync_checkpoint") == [("0/C8", None)]
 
 
 async def test_a_proxy_is_respected(make: Make, front: HttpFront, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from orjson import dumps
+
 from walsync.lsn import LSN, ZERO
 from walsync.source.table import Table
 from walsync.target.base import Checkpoint, TableState, Writer
@@ -152,17 +154,15 @@ class CheckpointStore:
             (*self._mine, *values),
         )
 
-    def forget_table(self, table: Table) -> Statement:
-        """Remove a table's state: it has to be copied again."""
-        sql = f"DELETE FROM {TABLE_STATE} WHERE {_MINE} AND table_name = ?3"
-        return Statement(sql, (*self._mine, table.qualified_name))
+    def forget_tables(self, tables: Sequence[Table]) -> Statement:
+        """Remove the states of tables: they have to be copied again."""
+        return self._forget([table.qualified_name for table in tables])
 
     async def forget_other_tables(self, writer: Writer, tables: Sequence[Table]) -> None:
         """Remove the states of tables that are not among these: they miss changes from now on."""
         kept = {table.qualified_name for table in tables}
         others = [name for name in await self.table_states() if name not in kept]
-        sql = f"DELETE FROM {TABLE_STATE} WHERE {_MINE} AND table_name = ?3"
-        await self._client.batch([self.fence(writer), *(Statement(sql, (*self._mine, name)) for name in others)])
+        await self._client.batch([self.fence(writer), self._forget(others)])
 
     async def forget(self) -> None:
         """Remove the checkpoint and the table states."""
@@ -173,6 +173,10 @@ class CheckpointStore:
                 )
             except GuardRaised:
                 return
+
+    def _forget(self, names: Sequence[str]) -> Statement:
+        sql = f"DELETE FROM {TABLE_STATE} WHERE {_MINE} AND table_name IN (SELECT value FROM json_each(?3))"
+        return Statement(sql, (*self._mine, dumps(names).decode()))
 
     @property
     def _select(self) -> Statement:

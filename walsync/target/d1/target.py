@@ -35,6 +35,8 @@ REQUEST_CHANGES: Final = 10_000
 _REQUEST_CHANGES_IN_ORDER: Final = 249
 """Where a change takes up to four statements: D1 runs 1000 in one request, and the checkpoint needs two."""
 
+_OWN_STATEMENTS: Final = 10
+"""Of a request beside those for the changes: the checkpoint's, and over REST a few more."""
 
 T = TypeVar("T")
 
@@ -107,8 +109,9 @@ class D1Target:
             found = {table.qualified_name: list(self._findings(table, present[table.relid])) for table in tables}
             absent = [table for table in tables if present[table.relid] is None and not found[table.qualified_name]]
             lacking = [table for table in tables if table in absent or found[table.qualified_name]]
-            request = [self._store.fence(writer), *map(self._store.forget_table, lacking)]
-            await self._send(writer, [*request, *(create_table(table_plan(table)) for table in absent)])
+            await self._send_all(
+                writer, [self._store.forget_tables(lacking), *(create_table(table_plan(table)) for table in absent)]
+            )
             await self._store.forget_other_tables(writer, tables)
         for difference in (one for each in found.values() for one in each):
             raise difference.refusal()
@@ -149,11 +152,10 @@ class D1Target:
         """Take all changes and the checkpoint, request by request; each is atomic and carries the next one."""
         writer = self._require_writer()
         reached = self._reached if self._reached.lsn == batch.previous else Reached(batch.previous)
-        slices = self._cut(batch, reached)
+        requests = (fitting for one in self._cut(batch, reached) for fitting in self._fit(one))
 
         def prepare() -> tuple[Slice, Encoding] | None:
-            one = next(slices, None)
-            return None if one is None else (one, self._encode(one.transactions))
+            return next(requests, None)
 
         with self._judged():
             following = _start(prepare)
@@ -172,6 +174,21 @@ class D1Target:
             for one in cut(transactions, position, reached, limits):
                 yield one
                 reached = one.after
+
+    def _fit(self, one: Slice) -> Iterator[tuple[Slice, Encoding]]:
+        """Encode a slice; in parts where it has more statements than a request, as changes of many tables have."""
+        encoding = self._encode(one.transactions)
+        changes = sum(len(transaction.changes) for transaction in one.transactions)
+        if len(encoding) <= self._client.statements - _OWN_STATEMENTS or changes <= 1:
+            yield one, encoding
+            return
+        limits = Limits(changes // 2, self.limits.size_bytes)
+        *parts, last = cut(one.transactions, one.after.lsn, one.before, limits)
+        if not parts:  # changes of one LSN stay together
+            yield one, encoding
+            return
+        for part in (*parts, last._replace(after=one.after)):
+            yield from self._fit(part)
 
     async def forget(self) -> None:
         """Remove this target's checkpoint and table states; the rows stay."""
@@ -201,6 +218,12 @@ class D1Target:
             await self._send(writer, [*head, *encoding, end])
 
         return send
+
+    async def _send_all(self, writer: Writer, statements: Request) -> None:
+        """Send statements that need not take effect together, each request behind the fence."""
+        at_once = self._client.statements - 1
+        for start in range(0, len(statements), at_once):
+            await self._send(writer, [self._store.fence(writer), *statements[start : start + at_once]])
 
     async def _send(self, writer: Writer, request: Request, shared: Encoding = NOTHING) -> None:
         try:
