@@ -174,7 +174,8 @@ def test_a_checkpoint_is_read_whether_or_not_its_table_is_there(workerd: Workerd
     )
     assert signed(workerd, path, body) == (200, {"checkpoint": None})
     workerd.plain(d1_database).execute(
-        "INSERT INTO _walsync_checkpoint VALUES ('walsync', 'weur', 'id', '7', 1, 9007199254740993, '0/64', NULL, NULL, '0/70')"
+        "INSERT INTO _walsync_checkpoint VALUES"
+        " ('walsync', 'weur', 'id', '7', 1, 9007199254740993, '0/64', NULL, NULL, '0/70')"
     )
     assert signed(workerd, path, body)[1] == {
         "checkpoint": ["id", "7", 1, "9007199254740993", "0/64", None, None, "0/70"]
