@@ -22,6 +22,7 @@ from psycopg2.extensions import make_dsn
 
 from walsync import service
 from walsync.config import Config
+from walsync.delivery import Progress
 from walsync.metrics import Metrics
 from walsync.observer import Observer
 from walsync.pipeline import Pipeline
@@ -42,6 +43,8 @@ class Replication:
     tables: Sequence[Any]
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """More keys of the configuration, by section, such as ``{"source": {"publication": "other"}}``."""
+    proxied: Mapping[str, str] = field(default_factory=dict)
+    """Where targets are reached another way: their DSN, by name."""
 
     @property
     def slot(self) -> str:
@@ -52,7 +55,10 @@ class Replication:
     def content(self) -> Content:
         """The configuration as the file holds it; no HTTP, unless `changes` say so."""
         source = {"dsn": self.source.dsn, "slot": self.slot, "tables": list(self.tables)}
-        targets = [{"name": name, "type": "postgres", "dsn": target.dsn} for name, target in self.targets.items()]
+        targets = [
+            {"name": name, "type": "postgres", "dsn": self.proxied.get(name, target.dsn)}
+            for name, target in self.targets.items()
+        ]
         content: Content = {"source": source, "targets": targets, "http": {"listen": ""}}
         for section, keys in self.changes.items():
             content[section] = {**content.get(section, {}), **keys}
@@ -134,6 +140,11 @@ class Running:
         session = self.pipeline.session
         return TargetState.STARTING if session is None else session.deliveries[name].progress.state
 
+    def progress(self, name: str) -> Progress:
+        """Return what the target's delivery tells."""
+        assert self.pipeline.session is not None
+        return self.pipeline.session.deliveries[name].progress
+
     async def status(self) -> Status:
         """Return what /status would say."""
         return await Observer(self.pipeline).status()
@@ -194,10 +205,10 @@ def start_command(walsync_command: Callable[..., Walsync]) -> Callable[[Replicat
     return start
 
 
-def slot_row(replication: Replication, column: str) -> Any:  # noqa: ANN401
-    """Read one column of the replication's slot; None without a slot."""
+def slot_row(replication: Replication, column: str, suffix: str = "") -> Any:  # noqa: ANN401
+    """Read one column of the replication's slot, or of the one named like it with a suffix; None without a slot."""
     rows = replication.source.execute(
-        f"SELECT {column} FROM pg_replication_slots WHERE slot_name = %s", replication.slot
+        f"SELECT {column} FROM pg_replication_slots WHERE slot_name = %s", replication.slot + suffix
     )
     return rows[0][0] if rows else None
 

@@ -6,20 +6,24 @@ database the target is.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from walsync.backlog.backlog import Backlog, Limits
+from walsync.backlog.backlog import Limits
 from walsync.backlog.settings import BatchSettings
+from walsync.catch_up import CatchUp, Lane
 from walsync.checkpoint.acknowledgement import Acknowledgement
-from walsync.checkpoint.gap_guard import Register, decide
-from walsync.checkpoint.registry import Registration
+from walsync.checkpoint.gap_guard import Register, Renew, Resume, decide
+from walsync.checkpoint.registry import Registration, RegistrationState
 from walsync.errors import SourceRefused, SourceUnavailable, TargetRefused, TargetUnavailable, WalsyncError
+from walsync.feed import Feed
+from walsync.holding import Hold
+from walsync.life import Life
 from walsync.logs import Logger
 from walsync.lsn import LSN, ZERO
 from walsync.metrics import Metrics
@@ -37,10 +41,6 @@ _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=15)
 log: Logger = structlog.get_logger()
 
 
-class Rewind(SourceUnavailable):
-    """A target stands below what the backlog still holds: the stream has to begin again, further back."""
-
-
 @dataclass(frozen=True)
 class Path:
     """What a delivery needs of the steps before it."""
@@ -48,11 +48,11 @@ class Path:
     upstream: Upstream
     prepared: Prepared
     writer: Writer
-    backlog: Backlog
+    main: Feed
+    catch_up: CatchUp
+    hold: Hold
     acknowledgement: Acknowledgement
     metrics: Metrics
-    moved: Callable[[], None]
-    """Called when the target has taken something: the backlog may have room, the confirmed LSN may have moved."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Progress:
     Unix seconds.
     """
 
-    state: TargetState = TargetState.STARTING
+    life: Life = field(default_factory=Life)
     checkpoint: LSN = ZERO
     position: LSN = ZERO
     error: WalsyncError | None = None
@@ -73,9 +73,14 @@ class Progress:
     copied_rows: dict[str, int] = field(default_factory=dict)
     copying: str | None = None
 
+    @property
+    def state(self) -> TargetState:
+        """Where the target is in its life."""
+        return self.life.state
+
 
 class Delivery:
-    """Follows the backlog for one target until it is drained, stopped or cancelled."""
+    """Follows a feed for one target until it is drained, stopped or cancelled: the main one, or one to catch up on."""
 
     def __init__(
         self,
@@ -103,8 +108,25 @@ class Delivery:
         self._log = log.bind(target=target.name)
         transactions = batch.transactions or _UNLIMITED
         self._limits = Limits(transactions, _BATCH_CHANGES, _BATCH_BYTES)
-        path.acknowledgement.join(self.name, registration.durable if registration else path.acknowledgement.confirmed)
-        path.backlog.attach(self.name, path.backlog.start)
+        self._feed = path.main
+        self._lane: Lane | None = None
+        path.acknowledgement.join(
+            self.name,
+            max(registration.durable, path.hold.held_from) if registration else path.acknowledgement.confirmed,
+        )
+        if registration is not None and registration.state is RegistrationState.PARKED:
+            path.hold.want(self.name, kept=True)
+        else:
+            path.main.follow(self.name, path.main.backlog.start, self.notify)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether the target is taking what the main stream has brought."""
+        return self._lane is None and self.progress.state in {TargetState.STREAMING, TargetState.CATCHING_UP}
+
+    def next_commit_time(self) -> int | None:
+        """Return the commit time, in microseconds since 2000, of the first change read that the target still lacks."""
+        return self._feed.backlog.next_commit_time(self.name)
 
     def notify(self) -> None:
         """Say that the backlog has more, or that it is time to drain."""
@@ -116,9 +138,9 @@ class Delivery:
         self.notify()
 
     async def run(self) -> None:
-        """Deliver; returns when drained or stopped. Fenced and Rewind pass through to the pipeline."""
+        """Deliver; returns when drained or stopped. Fenced passes through to the pipeline."""
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type((TargetUnavailable, SourceUnavailable)) & _unless_rewind,
+            retry=retry_if_exception_type((TargetUnavailable, SourceUnavailable)),
             wait=self._backoff,
             before_sleep=self._note_unavailable,
             reraise=True,
@@ -126,7 +148,10 @@ class Delivery:
         try:
             async for attempt in retrying:
                 with attempt:
-                    await self._follow()
+                    try:
+                        await self._follow()
+                    finally:
+                        await self._leave_lane()
         except (TargetRefused, SourceRefused) as error:
             # A table that cannot be read for its snapshot is this target's trouble; the others have theirs already.
             self._stop(error)
@@ -137,7 +162,9 @@ class Delivery:
     async def _follow(self) -> None:
         await self._open()
         while True:
-            if self._path.backlog.has_more(self.name):
+            if not await self._stays():
+                await self._join(self.progress.position)
+            elif self._feed.backlog.has_more(self.name):
                 await self._deliver()
             elif self._draining:
                 await self._store_checkpoint()
@@ -162,31 +189,92 @@ class Delivery:
         self.progress.synced = {one.table.qualified_name: self._synced[one.table.relid] for one in selected}
         # Every table contains what committed below the earliest snapshot: so does the target.
         position = max(checkpoint.lsn, min(self._synced.values()))
-        if not self._path.backlog.attach(self.name, position):
-            raise Rewind("WS5010", f"target {self.name} stands at {position}: the stream begins again from there")
         self.progress.checkpoint, self.progress.position = checkpoint.lsn, position
         self._path.acknowledgement.acknowledge(self.name, checkpoint.lsn)
         self.progress.error = None
-        self._enter(TargetState.STREAMING if position >= self._goal else TargetState.CATCHING_UP)
         if position > checkpoint.lsn:
             await self._store_checkpoint()
+        await self._join(position)
+
+    async def _join(self, position: LSN) -> None:
+        """Follow the main stream from `position` on if it still has that, else one to catch up on."""
+        await self._leave_lane()
+        if self._path.main.follow(self.name, position, self.notify):
+            self._path.hold.release(self.name)
+            self._enter(TargetState.CATCHING_UP, "the main stream has what it lacks")
+            self._settle()
+            return
+        self._path.main.leave(self.name)
+        self._enter(TargetState.PARKED, f"the main stream has passed {position}: waits for one of its own")
+        self._lane = await self._path.catch_up.join(self.name, position, self.notify)
+        self._feed = self._lane.feed
+        self._enter(TargetState.CATCHING_UP, f"reads on its own from {position}")
+
+    async def _stays(self) -> bool:
+        """Tell whether to go on with the present feed, after a look whether the main one can be joined."""
+        main, lane, position = self._path.main.backlog, self._lane, self.progress.position
+        if lane is None:
+            return main.follows(self.name)
+        lane.raise_error()
+        if position >= main.start:
+            return False
+        if lane.feed.backlog.end >= main.start and not main.follows(self.name):
+            # What was read here reaches the main backlog: that is kept until the target gets there.
+            self._path.main.follow(self.name, main.start, self.notify)
+        return lane.feed.backlog.follows(self.name)
+
+    async def _leave_lane(self) -> None:
+        if self._lane is not None:
+            lane, self._lane, self._feed = self._lane, None, self._path.main
+            await self._path.catch_up.leave(self.name, lane)
+
+    def _settle(self) -> None:
+        if self._lane is None and self.progress.position >= self._goal:
+            self._enter(TargetState.STREAMING, f"has what was committed below {self._goal}")
 
     async def _claim(self) -> Checkpoint:
         path = self._path
         found = await self._target.read_checkpoint()
-        source = await path.upstream.position(path.prepared, path.acknowledgement.confirmed)
-        if isinstance(decide(self.name, self._registration, found, source), Register):
-            if self._registration is None:
-                self._registration = await path.upstream.register(self.name, self.kind, source.confirmed_flush)
-            await self._target.register(self._registration.id, path.writer, source.confirmed_flush)
+        source = await path.upstream.position(path.prepared, path.hold.held_from)
+        match decide(self.name, self._known(), found, source):
+            case Register():
+                await self._register()
+            case Renew():
+                await self._renew()
+            case Resume():
+                pass
         checkpoint = await self._target.claim(path.writer)
         path.acknowledgement.reopen(self.name, checkpoint.lsn)
         # Whoever had the target before may have moved it between the first look and the claim.
-        source = await path.upstream.position(path.prepared, path.acknowledgement.confirmed)
-        decide(self.name, self._registration, checkpoint, source)
+        source = await path.upstream.position(path.prepared, path.hold.held_from)
+        decide(self.name, self._known(), checkpoint, source)
         self._goal = source.wal_end
         await path.upstream.complete_registration(self.name)
         return checkpoint
+
+    def _known(self) -> Registration | None:
+        """Return the registration as it stands now."""
+        if self._registration is not None and self._path.hold.keeps(self.name):
+            return replace(self._registration, state=RegistrationState.PARKED)
+        return self._registration
+
+    async def _register(self) -> None:
+        path, confirmed = self._path, self._path.acknowledgement.confirmed
+        if self._registration is None:
+            self._registration = await path.upstream.register(self.name, self.kind, confirmed)
+        await self._target.register(self._registration.id, path.writer, confirmed)
+
+    async def _renew(self) -> None:
+        """Begin again with a target whose WAL is gone: what it holds is replaced by a new snapshot."""
+        self._enter(TargetState.NEEDS_SNAPSHOT, "no slot holds what it lacks any more")
+        path, confirmed = self._path, self._path.acknowledgement.confirmed
+        path.hold.forget(self.name)
+        path.acknowledgement.reopen(self.name, confirmed)
+        await path.upstream.note_state(self.name, RegistrationState.RELEASED, confirmed)
+        if self._registration is not None:
+            self._registration = replace(self._registration, state=RegistrationState.RELEASED)
+        await self._target.forget()
+        await self._register()
 
     def _is_synced(self, one: Selected, state: TableState | None) -> bool:
         return (
@@ -197,7 +285,7 @@ class Delivery:
         )
 
     async def _copy(self, lacking: Sequence[Selected]) -> None:
-        self._enter(TargetState.SNAPSHOT)
+        self._enter(TargetState.SNAPSHOT, f"{len(lacking)} tables have to be copied")
         async with self._path.upstream.snapshot() as (lsn, reader):
             for one in lacking:
                 table, name = one.table, one.table.qualified_name
@@ -215,7 +303,8 @@ class Delivery:
                 self._log.info("table_copied", table=name, rows=rows, lsn=str(lsn))
 
     async def _deliver(self) -> None:
-        taken = self._path.backlog.take(self.name, self._limits)
+        feed = self._feed
+        taken = feed.backlog.take(self.name, self._limits)
         wanted = [kept for entry in taken if (kept := self._keep(entry)) is not None]
         position = max(self.progress.position, taken[-1].end_lsn)
         if wanted:
@@ -224,10 +313,10 @@ class Delivery:
             self.progress.position = position
             if self._checkpoint_is_due():
                 await self._store_checkpoint()
-        self._path.backlog.advance(self.name)
-        self._path.moved()
-        if position >= self._goal:
-            self._enter(TargetState.STREAMING)
+        if feed.backlog.follows(self.name):  # a feed lets go of who is far behind
+            feed.backlog.advance(self.name)
+        feed.moved()
+        self._settle()
 
     def _keep(self, entry: Transaction) -> Transaction | None:
         """Return the entry's part that this target lacks; None when it has it all."""
@@ -261,7 +350,7 @@ class Delivery:
     async def _store_checkpoint(self) -> None:
         if self.progress.position > self.progress.checkpoint:
             await self._write(Batch(self.progress.checkpoint, self.progress.position, ()))
-            self._path.moved()
+            self._feed.moved()
 
     def _checkpoint_is_due(self) -> bool:
         batch, progress = self._batch, self.progress
@@ -281,10 +370,10 @@ class Delivery:
         self.progress.progressed_at = time.time()
         self.progress.error = None
 
-    def _enter(self, state: TargetState) -> None:
-        if self.progress.state is not state:
-            self._log.info("target_state", state=state.value, was=self.progress.state.value)
-            self.progress.state = state
+    def _enter(self, state: TargetState, reason: str) -> None:
+        was = self.progress.state
+        if self.progress.life.enter(state, reason):
+            self._log.info("target_state", state=state.value, was=was.value, reason=reason)
 
     def _note_unavailable(self, retry: RetryCallState) -> None:
         error = retry.outcome.exception() if retry.outcome else None
@@ -293,7 +382,8 @@ class Delivery:
             self._path.metrics.target_errors.labels(target=self.name, code=error.code).inc()
             self._log.warning("target_unavailable", code=error.code, error=error.message, attempt=retry.attempt_number)
         self._path.metrics.target_retries.labels(target=self.name).inc()
-        self._enter(TargetState.RETRYING)
+        followed = self._path.main.backlog.follows(self.name)
+        self._enter(TargetState.RETRYING if followed else TargetState.PARKED, str(error or "unavailable"))
 
     def _backoff(self, retry: RetryCallState) -> float:
         if self._advanced:  # it worked in between: this outage is a new one
@@ -305,12 +395,6 @@ class Delivery:
         self.progress.error = error
         self._path.metrics.target_errors.labels(target=self.name, code=error.code).inc()
         self._log.error("target_stopped", code=error.code, error=error.message, hint=error.hint)
-        self._enter(TargetState.STOPPED)
-        # Its acknowledgement stays where it is and keeps the WAL; the memory is for those who go on.
-        self._path.backlog.detach(self.name)
-        self._path.moved()
-
-
-def _unless_rewind(retry: RetryCallState) -> bool:
-    error = retry.outcome.exception() if retry.outcome else None
-    return not isinstance(error, Rewind)
+        self._enter(TargetState.STOPPED, error.code)
+        # What it lacks is kept by the hold slot; the main stream is for those who go on.
+        self._path.main.leave(self.name)

@@ -187,6 +187,11 @@ def _of_source(status: Status, received_at: float | None) -> Iterator[Metric]:
         ("walsync_source_confirmed_flush_lsn", "Where the slot stands.", source.confirmed_flush_lsn),
         ("walsync_source_wal_end_lsn", "The end of the server's WAL.", source.wal_end_lsn),
         ("walsync_slot_retained_bytes", "WAL that the slot holds back on the server's disk.", source.retained_bytes),
+        (
+            "walsync_hold_slot_retained_bytes",
+            "WAL that the hold slot holds back; 0 while there is none.",
+            (source.hold.retained_bytes or 0) if source.hold is not None else 0,
+        ),
         ("walsync_source_blocked_seconds", "How long what stands in the way is there already.", blocked_seconds),
         (
             "walsync_source_last_progress_timestamp_seconds",

@@ -14,6 +14,7 @@ from walsync.source.stream import SlotActive
 from walsync.status import (
     BacklogStatus,
     BlockedBy,
+    HoldStatus,
     LastError,
     SourceState,
     SourceStatus,
@@ -57,11 +58,13 @@ class Observer:
                 for settings in self._pipeline.config.targets
             )
             return Status(self._source(None, slot, wal_end), targets)
-        wal_end = max(wal_end or session.backlog.end, session.backlog.end)
+        wal_end = max(wal_end or session.main.backlog.end, session.main.backlog.end)
         return Status(
             self._source(session, slot, wal_end),
             tuple(_target(delivery, session, wal_end) for delivery in session.deliveries.values()),
-            BacklogStatus(session.backlog.size_bytes, len(session.backlog), self._pipeline.config.backlog.max_bytes),
+            BacklogStatus(
+                session.main.backlog.size_bytes, len(session.main.backlog), self._pipeline.config.backlog.max_bytes
+            ),
         )
 
     def health(self) -> list[str]:
@@ -70,8 +73,8 @@ class Observer:
         if session is None:
             return []  # it waits for the source or the slot, and says so in /status: a restart would change nothing
         reasons = []
-        silent = time.monotonic() - session.received_at
-        if session.is_reading and not session.backlog.is_full and silent > _SILENT_SECONDS:
+        silent = time.monotonic() - session.main.received_at
+        if session.main.is_reading and not session.main.backlog.is_full and silent > _SILENT_SECONDS:
             reasons.append(f"nothing received from the source for {silent:.0f} s")
         states = [delivery.progress.state for delivery in session.deliveries.values()]
         if all(state is TargetState.STOPPED for state in states):
@@ -80,7 +83,7 @@ class Observer:
             progress = delivery.progress
             working = progress.state in {TargetState.STREAMING, TargetState.CATCHING_UP}
             idle = time.time() - progress.progressed_at
-            if working and session.backlog.next_commit_time(delivery.name) is not None and idle > _STUCK_SECONDS:
+            if working and delivery.next_commit_time() is not None and idle > _STUCK_SECONDS:
                 reasons.append(f"target {delivery.name} has taken nothing for {idle:.0f} s")
         return reasons
 
@@ -124,7 +127,14 @@ class Observer:
             blocked_by=blocked_by,
             last_error=LastError.of(error) if error is not None else None,
             wal_status=slot.wal_status if slot is not None else None,
+            hold=_hold(session.hold.slot) if session is not None else None,
         )
+
+
+def _hold(slot: Slot | None) -> HoldStatus | None:
+    if slot is None:
+        return None
+    return HoldStatus(slot.name, slot.confirmed_flush_lsn, slot.retained_bytes, slot.wal_status)
 
 
 def _target(delivery: Delivery, session: Session, wal_end: LSN) -> TargetStatus:
@@ -135,6 +145,7 @@ def _target(delivery: Delivery, session: Session, wal_end: LSN) -> TargetStatus:
         name=delivery.name,
         type=delivery.kind,
         state=progress.state,
+        reason=progress.life.reason,
         checkpoint_lsn=checkpoint,
         lag_bytes=max(0, wal_end - max(progress.position, checkpoint or 0)),
         lag_seconds=_lag_seconds(delivery, session),
@@ -159,11 +170,11 @@ def _lag_seconds(delivery: Delivery, session: Session) -> float:
     Computed when asked: it grows while nothing moves.
     """
     now = time.time()
-    commit_time = session.backlog.next_commit_time(delivery.name)
+    commit_time = delivery.next_commit_time()
     lag = 0.0
     if commit_time is not None:
         lag = now - (commit_time / _MICROSECONDS + _EPOCH_2000)
-    elif delivery.progress.state is TargetState.STOPPED:
+    elif delivery.progress.state in {TargetState.STOPPED, TargetState.PARKED}:
         lag = now - delivery.progress.complete_at
-    silent = time.monotonic() - session.received_at
+    silent = time.monotonic() - session.main.received_at
     return max(0.0, lag, silent if silent > _WORD_SECONDS else 0.0)

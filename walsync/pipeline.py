@@ -101,7 +101,7 @@ class Pipeline:
         selected = {settings.name: select(settings, prepared.tables) for settings in self.config.targets}
         stream = await self.upstream.open_stream(prepared, prepared.confirmed_flush)
         log.info("slot_taken", slot=writer.slot, epoch=writer.epoch, lsn=str(prepared.confirmed_flush))
-        session = Session(self.upstream, prepared, self.config.backlog.max_bytes, self._metrics)
+        session = Session(self.upstream, prepared, self.config.backlog, self._metrics)
         for settings in self.config.targets:
             target = open_target(settings, slot=writer.slot, collapse=self.config.batch.transactions != 1)
             session.deliveries[target.name] = Delivery(
@@ -119,13 +119,16 @@ class Pipeline:
         try:
             async with asyncio.TaskGroup() as group:
                 reading = group.create_task(self._read(session, stream))
+                holding = group.create_task(session.hold.run())
                 delivering = {name: group.create_task(d.run()) for name, d in session.deliveries.items()}
                 await self._stopping.wait()
                 await session.drain(reading, delivering)
+                holding.cancel()
         except* WalsyncError as errors:
             raise _gravest(errors) from errors
         finally:
             self.session = None
+            await session.catch_up.close()
 
     async def _read(self, session: Session, first: Stream) -> None:
         stream: Stream | None = first
@@ -154,7 +157,7 @@ class Pipeline:
 
         def wait(retry: RetryCallState) -> float:
             nonlocal started
-            if self.session is not None and self.session.received_at > started:
+            if self.session is not None and self.session.main.received_at > started:
                 retry.attempt_number = 1  # it worked in between: this outage is a new one
             started = time.monotonic()
             error = retry.outcome.exception() if retry.outcome else None

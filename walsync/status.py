@@ -47,6 +47,10 @@ class TargetState(StrEnum):
     CATCHING_UP = "catching_up"
     STREAMING = "streaming"
     RETRYING = "retrying"
+    PARKED = "parked"
+    """The main stream does not wait for it; the hold slot keeps what it lacks."""
+    NEEDS_SNAPSHOT = "needs_snapshot"
+    """What it lacks is gone: it is copied again by itself."""
     STOPPED = "stopped"
     """It refused something: `last_error` says what, and how to mend it."""
     NOT_RUNNING = "not_running"
@@ -106,6 +110,18 @@ class TargetStatus:
     last_progress_timestamp_seconds: float | None = None
     last_error: LastError | None = None
     tables: Mapping[str, TableStatus] = field(default_factory=dict)
+    reason: str = ""
+    """Why it entered this state."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldStatus:
+    """The slot that keeps WAL for targets which the main stream does not wait for; there is none while all stream."""
+
+    slot: str
+    confirmed_flush_lsn: Position | None = None
+    retained_bytes: int | None = None
+    wal_status: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +141,7 @@ class SourceStatus:
     blocked_by: BlockedBy | None = None
     last_error: LastError | None = None
     wal_status: str | None = None
+    hold: HoldStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

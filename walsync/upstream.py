@@ -4,6 +4,8 @@ Everything blocking runs in a thread, one call at a time on one ordinary session
 """
 
 import asyncio
+import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -13,8 +15,14 @@ import psycopg2
 import structlog
 
 from walsync.checkpoint.gap_guard import SourcePosition
-from walsync.checkpoint.registry import Registration, Registry, refuse_missing_slot, refuse_unconfigured
-from walsync.errors import SourceRefused
+from walsync.checkpoint.registry import (
+    Registration,
+    RegistrationState,
+    Registry,
+    refuse_missing_slot,
+    refuse_unconfigured,
+)
+from walsync.errors import SourceRefused, SourceUnavailable
 from walsync.logs import Logger
 from walsync.lsn import LSN
 from walsync.postgres import Connection
@@ -36,6 +44,9 @@ from walsync.source.table import Table
 from walsync.target.base import Writer
 
 _T = TypeVar("_T")
+_DERIVED: Final = 40
+"""How much of the slot's name the names of temporary ones carry: 63 bytes are all there is."""
+
 _BLOCKERS_EVERY_SECONDS: Final = 2.0
 _CANCEL_EVERY_SECONDS: Final = 0.25
 """A cancel request between two statements does nothing, so it is repeated."""
@@ -53,6 +64,8 @@ class Prepared:
     memberships: Mapping[int, str]
     registrations: dict[str, Registration]
     confirmed_flush: LSN
+    hold: slots.Slot | None
+    """The slot that keeps WAL for targets which the main one does not wait for."""
 
 
 class Upstream:
@@ -62,6 +75,7 @@ class Upstream:
         self._settings = settings
         self._dsn = settings.dsn.get_secret_value()
         self._name = f"walsync {settings.slot}"
+        self._hold_name = slots.hold_name(settings.slot)
         self._session: Connection | None = None
         self._one_call = asyncio.Lock()
         self.blocker: slots.Blocker | None = None
@@ -74,7 +88,7 @@ class Upstream:
         async with self._replication(self._name) as replication:
             identity, history = await asyncio.to_thread(_identify, replication)
         confirmed = await self._ensure_slot(registrations)
-        return Prepared(identity, history, tables, memberships, registrations, confirmed)
+        return Prepared(identity, history, tables, memberships, registrations, confirmed, await self.hold_slot())
 
     async def open_stream(self, prepared: Prepared, start: LSN) -> Stream:
         """Take the slot and stream from `start`; SlotActive while another session has it."""
@@ -88,6 +102,36 @@ class Upstream:
                 application_name=self._name,
             )
         )
+
+    async def open_catch_up(self, prepared: Prepared, start: LSN) -> Stream:
+        """Stream from `start` through a temporary copy of the slot that still holds it.
+
+        SourceUnavailable where none does, or where the server has no room for another slot or sender: wait, try again.
+        """
+        holding = [await self.slot(), await self.hold_slot()]
+        names = [
+            slot.name
+            for slot in holding
+            if slot is not None and slot.confirmed_flush_lsn is not None and slot.confirmed_flush_lsn <= start
+        ]
+        if not names:
+            raise SourceUnavailable("WS2408", f"no slot holds what committed since {start}", hint="walsync status")
+        # The name carries process and chance: two streams never collide, and an operator sees whose it is.
+        copied_as = f"{self._settings.slot[:_DERIVED]}_catch_{os.getpid()}_{secrets.token_hex(2)}"
+        try:
+            return await asyncio.to_thread(
+                lambda: Stream.open(
+                    self._dsn,
+                    identity=prepared.identity,
+                    slot=names[0],
+                    copied_as=copied_as,
+                    publication=self._settings.publication,
+                    start=start,
+                    application_name=f"{self._name} catch up",
+                )
+            )
+        except SourceRefused as error:
+            raise SourceUnavailable(error.code, error.message, hint=error.hint) from error
 
     async def draw_writer(self, prepared: Prepared) -> Writer:
         """Draw the epoch of the next attempt to take the slot."""
@@ -107,6 +151,31 @@ class Upstream:
     async def slot(self) -> slots.Slot | None:
         """Return the slot as the server shows it."""
         return await self._call(lambda session: slots.find(session, self._settings.slot))
+
+    async def hold_slot(self) -> slots.Slot | None:
+        """Return the hold slot as the server shows it."""
+        return await self._call(lambda session: slots.find(session, self._hold_name))
+
+    async def copy_hold(self) -> slots.Slot | None:
+        """Make the hold slot, where the main one stands."""
+
+        def copy(session: Connection) -> slots.Slot | None:
+            slots.copy(session, self._settings.slot, self._hold_name, temporary=False)
+            return slots.find(session, self._hold_name)
+
+        return await self._call(copy)
+
+    async def advance_hold(self, lsn: LSN) -> None:
+        """Let the hold slot forget what committed below `lsn`; reads the WAL up to there, so it may take its time."""
+        await asyncio.to_thread(self._in_own_session, lambda session: slots.advance(session, self._hold_name, lsn))
+
+    async def drop_hold(self) -> None:
+        """Drop the hold slot."""
+        await self._call(lambda session: slots.drop(session, self._hold_name))
+
+    async def note_state(self, name: str, state: RegistrationState, durable: LSN) -> None:
+        """Note in the registry where a target is in its life."""
+        await self._call(lambda session: self._registry(session).note_state(name, state, durable))
 
     async def register(self, name: str, kind: str, durable: LSN) -> Registration:
         """Begin to register a target."""
@@ -209,6 +278,15 @@ class Upstream:
                     await asyncio.to_thread(self._cancel)
                 calling.exception()
                 raise
+
+    def _in_own_session(self, function: Callable[[Connection], _T]) -> _T:
+        session = open_session(self._dsn, self._name)
+        try:
+            return function(session)
+        except psycopg2.Error as error:
+            raise source_error(error) from error
+        finally:
+            session.close()
 
     def _cancel(self) -> None:
         if self._session is not None:

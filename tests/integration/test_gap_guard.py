@@ -121,8 +121,9 @@ async def test_a_gap_of_one_target_does_not_stop_the_others(
         assert stopped.state is TargetState.STOPPED
         assert stopped.last_error is not None
         assert stopped.last_error.code == "WS5002"
-        held = slot_row(both, "confirmed_flush_lsn")
-    assert slot_row(both, "confirmed_flush_lsn") == held, "the WAL is kept for the target that has stopped"
+        await running.until(lambda: slot_row(both, "confirmed_flush_lsn", "_hold"), "the hold slot")
+        held = slot_row(both, "confirmed_flush_lsn", "_hold")
+    assert slot_row(both, "confirmed_flush_lsn", "_hold") == held, "the WAL is kept for the target that has stopped"
 
 
 async def test_a_slot_that_is_gone_ends_the_process(replication: Replication) -> None:

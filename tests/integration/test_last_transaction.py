@@ -156,7 +156,7 @@ async def test_a_keepalive_between_two_commits_does_not_confirm_the_second(repli
             end = LSN.parse(replication.source.execute("SELECT pg_current_wal_flush_lsn()::text")[0][0])
             session = running.pipeline.session
             assert session is not None
-            await running.until(lambda: session.backlog.end >= end, "a keepalive past both commits")
+            await running.until(lambda: session.main.backlog.end >= end, "a keepalive past both commits")
             await running.until(
                 lambda: slot_row(replication, "confirmed_flush_lsn") == stored, "the first to be confirmed"
             )

@@ -115,7 +115,7 @@ async def test_the_server_is_answered_while_the_backlog_is_full(replication: Rep
                 )
             session = running.pipeline.session
             assert session is not None
-            await running.until(lambda: session.backlog.is_full, "the backlog to be full")
+            await running.until(lambda: session.main.backlog.is_full, "the backlog to be full")
             began = small.source.execute("SELECT now()")[0][0]
             await running.until(lambda: _seconds_since(small, began) > 5, "twice the timeout to pass")
         await running.caught_up()

@@ -11,6 +11,8 @@ steps = st.lists(
         st.tuples(st.just("join"), names, st.integers(0, 50)),
         st.tuples(st.just("acknowledge"), names, st.integers(0, 100)),
         st.tuples(st.just("leave"), names, st.just(0)),
+        st.tuples(st.just("set_aside"), names, st.just(0)),
+        st.tuples(st.just("take_back"), names, st.just(0)),
     ),
     max_size=60,
 )
@@ -22,6 +24,7 @@ def test_the_confirmed_lsn_never_goes_back_and_never_passes_a_member_that_it_had
 ) -> None:
     acknowledgement = Acknowledgement(LSN(start))
     durable: dict[str, int] = {}
+    aside: set[str] = set()
     for step, name, number in taken:
         before = acknowledgement.confirmed
         if step == "join" and name not in durable:
@@ -33,8 +36,16 @@ def test_the_confirmed_lsn_never_goes_back_and_never_passes_a_member_that_it_had
         elif step == "leave" and name in durable:
             acknowledgement.leave(name)
             del durable[name]
+            aside.discard(name)
+        elif step == "set_aside" and name in durable:
+            acknowledgement.set_aside(name)
+            aside.add(name)
+        elif step == "take_back" and name in durable:
+            acknowledgement.take_back(name)
+            aside.discard(name)
         assert acknowledgement.confirmed >= before
-        assert acknowledgement.confirmed == before or acknowledgement.confirmed == min(durable.values())
+        waited_for = [lsn for known, lsn in durable.items() if known not in aside]
+        assert acknowledgement.confirmed == before or acknowledgement.confirmed == min(waited_for)
         assert all(acknowledgement.durable(known) == lsn for known, lsn in durable.items())
 
 
@@ -43,3 +54,21 @@ def test_a_name_joins_once() -> None:
     acknowledgement.join("a", LSN(1))
     with pytest.raises(ValueError, match="member already"):
         acknowledgement.join("a", LSN(2))
+
+
+def test_nobody_waits_for_a_target_set_aside_nor_goes_back_for_one_taken_back() -> None:
+    acknowledgement = Acknowledgement(LSN(0))
+    acknowledgement.join("near", LSN(100))
+    acknowledgement.join("far", LSN(10))
+    acknowledgement.set_aside("far")
+    assert acknowledgement.confirmed == LSN(100)
+    acknowledgement.take_back("far")
+    acknowledgement.acknowledge("near", LSN(200))
+    assert acknowledgement.confirmed == LSN(100)
+    acknowledgement.acknowledge("far", LSN(150))
+    assert acknowledgement.confirmed == LSN(150)
+
+
+def test_a_stranger_cannot_be_set_aside() -> None:
+    with pytest.raises(ValueError, match="no member"):
+        Acknowledgement(LSN(0)).set_aside("a")

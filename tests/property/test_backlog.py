@@ -63,6 +63,23 @@ class BacklogMachine(RuleBasedStateMachine):
         self.held.pop(name, None)
         assert self.backlog.attach(name, LSN(self.position[name]))
 
+    @rule()
+    def let_go_of_who_is_far_behind(self) -> None:
+        before = {name: self.position[name] for name in NAMES if self.backlog.follows(name)}
+        laggards = self.backlog.laggards()
+        assert set(laggards) < set(NAMES)  # never of all of them
+        for name in laggards:
+            assert before[name] == min(before.values())
+            self.backlog.detach(name)
+            self.held.pop(name, None)
+        for name in laggards:
+            if not self.backlog.attach(name, LSN(self.position[name])):
+                # It catches up elsewhere, to here.
+                missed = [one for one in self.read if self.position[name] <= one.commit_lsn < self.backlog.start]
+                self.got[name] += [one.commit_lsn for one in missed]
+                self.position[name] = self.backlog.start
+                assert self.backlog.attach(name, self.backlog.start)
+
     @precondition(lambda self: self.backlog.start > 10)
     @rule()
     def a_position_below_the_start_is_refused(self) -> None:

@@ -29,7 +29,9 @@ class Limits:
 @dataclass(slots=True)
 class _Cursor:
     next_entry: int  # counted from the log's beginning, trimmed entries included
+    passed_bytes: int  # of all entries before it, likewise
     taken: int = 0  # entries from next_entry on that are in the target's hands
+    taken_bytes: int = 0
 
 
 class Backlog:
@@ -43,6 +45,7 @@ class Backlog:
         self.start = start
         self.end = start
         self.size_bytes = 0
+        self._trimmed_bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -69,12 +72,13 @@ class Backlog:
         """Set the target's cursor to the first entry that `position` does not contain; False if that was trimmed."""
         if position < self.start:
             return False
-        passed = 0
+        passed, passed_bytes = self._trimmed, self._trimmed_bytes
         for entry in self._entries:
             if entry.commit_lsn >= position:
                 break
             passed += 1
-        self._cursors[name] = _Cursor(self._trimmed + passed)
+            passed_bytes += _weight(entry)
+        self._cursors[name] = _Cursor(passed, passed_bytes)
         self._trim()
         return True
 
@@ -82,6 +86,23 @@ class Backlog:
         """Forget the target's cursor: the log is no longer kept for it."""
         self._cursors.pop(name, None)
         self._trim()
+
+    def follows(self, name: str) -> bool:
+        """Tell whether the target has a cursor here."""
+        return name in self._cursors
+
+    def laggards(self) -> list[str]:
+        """Name the targets furthest behind, if the one furthest ahead is half of the log's room or more ahead of them.
+
+        A full log waits for those who are nearly together: one of them is as slow as the other.
+        """
+        if not self._cursors:
+            return []
+        lowest = min(cursor.passed_bytes for cursor in self._cursors.values())
+        highest = max(cursor.passed_bytes for cursor in self._cursors.values())
+        if 2 * (highest - lowest) < self._max_bytes:
+            return []
+        return [name for name, cursor in self._cursors.items() if cursor.passed_bytes == lowest]
 
     def take(self, name: str, limits: Limits) -> Sequence[Transaction]:
         """Return what comes next for the target, within `limits`; empty when it has everything."""
@@ -98,14 +119,15 @@ class Backlog:
                 ):
                     break
             taken.append(entry)
-        cursor.taken = len(taken)
+        cursor.taken, cursor.taken_bytes = len(taken), sum(map(_weight, taken))
         return taken
 
     def advance(self, name: str) -> None:
         """Move the cursor past what the target took."""
         cursor = self._cursors[name]
         cursor.next_entry += cursor.taken
-        cursor.taken = 0
+        cursor.passed_bytes += cursor.taken_bytes
+        cursor.taken = cursor.taken_bytes = 0
         self._trim()
 
     def has_more(self, name: str) -> bool:
@@ -139,6 +161,7 @@ class Backlog:
         while self._trimmed < lowest:
             entry = self._entries.popleft()
             self._trimmed += 1
+            self._trimmed_bytes += _weight(entry)
             self.size_bytes -= _weight(entry)
             self.start = entry.end_lsn
 

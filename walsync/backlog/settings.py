@@ -16,6 +16,10 @@ class BacklogSettings(Settings):
     max_bytes: Annotated[Size, Field(ge=64 * 1024)] = 64 * _MEGABYTE
     """The memory for transactions that wait for a target; at least 64kB. One larger transaction still passes."""
 
+    catch_up_streams: Annotated[int, Field(ge=1, le=100)] = 2
+    """How many streams read at a time for targets that the main one does not wait for: 1 to 100. Each takes a
+    replication slot, a sender and a backlog of its own; targets at similar positions share one."""
+
 
 class BatchSettings(Settings):
     """How much a target takes at once."""

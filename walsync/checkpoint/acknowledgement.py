@@ -1,18 +1,22 @@
-"""The slowest target decides the confirmed LSN: `max` for each target, `min` across them. Pure."""
+"""The slowest target decides the confirmed LSN: `max` for each target, `min` across them. Pure.
+
+A target that is set aside is not waited for: another slot keeps the WAL that it lacks.
+"""
 
 from walsync.lsn import LSN
 
 
 class Acknowledgement:
-    """What each registered target has durably; `confirmed` never goes back, and never passes a member."""
+    """What each registered target has durably; `confirmed` never goes back, and never passes a member not set aside."""
 
     def __init__(self, confirmed: LSN) -> None:
         self._confirmed = confirmed
         self._durable: dict[str, LSN] = {}
+        self._aside: set[str] = set()
 
     @property
     def confirmed(self) -> LSN:
-        """Everything below is durable in every member; the slot may forget it."""
+        """Everything below is durable in every member that is not set aside; the slot may forget it."""
         return self._confirmed
 
     def durable(self, name: str) -> LSN | None:
@@ -31,13 +35,29 @@ class Acknowledgement:
     def reopen(self, name: str, durable: LSN) -> None:
         """Take a target's word as it was opened again: a restored or failed-over one has less than it had once."""
         self._durable[name] = durable
-        self._confirmed = max(self._confirmed, min(self._durable.values()))
+        self._rise()
 
     def acknowledge(self, name: str, durable: LSN) -> None:
         """Note that the target has everything below `durable`; an older word that comes late changes nothing."""
         self._durable[name] = max(self._durable[name], durable)
-        self._confirmed = max(self._confirmed, min(self._durable.values()))
+        self._rise()
+
+    def set_aside(self, name: str) -> None:
+        """Wait for a target no longer; its WAL must be kept by another slot before this is called."""
+        if name not in self._durable:
+            raise ValueError(f"target {name} is no member")
+        self._aside.add(name)
+        self._rise()
+
+    def take_back(self, name: str) -> None:
+        """Wait for a target again: from where it stands, but `confirmed` does not go back for it."""
+        self._aside.discard(name)
 
     def leave(self, name: str) -> None:
         """Stop counting a target, which was dropped from the registry; the next acknowledgement moves `confirmed`."""
         del self._durable[name]
+        self._aside.discard(name)
+
+    def _rise(self) -> None:
+        lowest = min((lsn for name, lsn in self._durable.items() if name not in self._aside), default=self._confirmed)
+        self._confirmed = max(self._confirmed, lowest)

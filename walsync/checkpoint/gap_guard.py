@@ -15,7 +15,10 @@ from walsync.target.base import Checkpoint
 
 @dataclass(frozen=True, slots=True)
 class SourcePosition:
-    """Where the source stands: who it is, its timeline with history, the slot's position and the WAL's end."""
+    """Where the source stands: who it is, its timeline with history, the WAL's end, and from where it can be read.
+
+    `confirmed_flush` is that of the slot which stands further back, of the main one and the hold slot.
+    """
 
     system_identifier: str
     timeline: int
@@ -30,11 +33,16 @@ class Register:
 
 
 @dataclass(frozen=True, slots=True)
+class Renew:
+    """The WAL that the target lacks was given up for the others' sake: it gets a new snapshot by itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Resume:
     """The stream can go on from the checkpoint."""
 
 
-Decision: TypeAlias = Register | Resume
+Decision: TypeAlias = Register | Renew | Resume
 
 
 def decide(
@@ -43,7 +51,7 @@ def decide(
     """Return what to do with the target, or raise TargetRefused when going on would lose rows in silence."""
     again = f"walsync drop --target {name}, then walsync run: the target gets a new snapshot"
     if checkpoint is None:
-        if registration is None or registration.state is RegistrationState.REGISTERING:
+        if registration is None or registration.state in {RegistrationState.REGISTERING, RegistrationState.RELEASED}:
             return Register()
         raise TargetRefused(
             "WS5003", f"target {name} is registered but holds no checkpoint: it was wiped or replaced", hint=again
@@ -66,6 +74,9 @@ def decide(
             "the name was reused, or the target exchanged",
             hint=again,
         )
+    given_up = registration.state in {RegistrationState.PARKED, RegistrationState.RELEASED}
+    if given_up and checkpoint.lsn < source.confirmed_flush:
+        return Renew()
     _refuse_gap(name, checkpoint, source, again)
     return Resume()
 

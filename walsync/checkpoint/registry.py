@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS walsync.target (
     name text NOT NULL,
     kind text NOT NULL,
     durable pg_lsn NOT NULL,
-    state text NOT NULL CHECK (state IN ('registering', 'registered')),
+    state text NOT NULL CHECK (state IN ('registering', 'registered', 'parked', 'released')),
     updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     UNIQUE (slot, name)
 )
@@ -33,10 +33,17 @@ CREATE TABLE IF NOT EXISTS walsync.target (
 
 
 class RegistrationState(StrEnum):
-    """`registering` until the target has stored its id too: a crash between the two is told from a wiped target."""
+    """Where a target is, as far as the source has to know.
+
+    `registering` until the target has stored its id too: a crash between the two is told from a wiped target. `parked`
+    while the main slot does not wait for it: if the hold slot is lost, it gets a new snapshot by itself. `released`
+    when its WAL was given up on purpose: likewise.
+    """
 
     REGISTERING = "registering"
     REGISTERED = "registered"
+    PARKED = "parked"
+    RELEASED = "released"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ def refuse_unconfigured(registrations: Mapping[str, Registration], configured: I
 
 def refuse_missing_slot(slot: str, registrations: Mapping[str, Registration]) -> None:
     """Refuse to make a slot anew while a target stands somewhere behind the one that is gone."""
-    followers = sorted(one.name for one in registrations.values() if one.state is RegistrationState.REGISTERED)
+    followers = sorted(one.name for one in registrations.values() if one.state is not RegistrationState.REGISTERING)
     if followers:
         raise SourceRefused(
             "WS5009",
@@ -118,8 +125,17 @@ class Registry:
     def complete(self, name: str) -> None:
         """Note that the target has stored its id."""
         self._run(
-            "UPDATE walsync.target SET state = %s, updated_at = pg_catalog.now() WHERE slot = %s AND name = %s",
+            "UPDATE walsync.target SET state = %s, updated_at = pg_catalog.now()"
+            " WHERE slot = %s AND name = %s AND state IN ('registering', 'released')",
             *(RegistrationState.REGISTERED.value, self._slot, name),
+        )
+
+    def note_state(self, name: str, state: RegistrationState, durable: LSN) -> None:
+        """Note where a target is in its life, and what it has."""
+        self._run(
+            "UPDATE walsync.target SET state = %s, durable = greatest(durable, %s), updated_at = pg_catalog.now()"
+            " WHERE slot = %s AND name = %s",
+            *(state.value, str(durable), self._slot, name),
         )
 
     def note_durable(self, durable: dict[str, LSN]) -> None:

@@ -65,9 +65,10 @@ def _drop_all(config: Config, session: Connection) -> None:
     settings = config.source
     _refuse_while_active(session, settings.slot)
     # The slot first: the server itself refuses it to whoever comes too late.
-    if slots.find(session, settings.slot) is not None:
-        slots.drop(session, settings.slot)
-        click.echo(f"dropped slot {settings.slot}")
+    for name in (settings.slot, slots.hold_name(settings.slot)):
+        if slots.find(session, name) is not None:
+            slots.drop(session, name)
+            click.echo(f"dropped slot {name}")
     for target in config.targets:
         _forget(target, settings.slot)
     registry = Registry(session, settings.slot)

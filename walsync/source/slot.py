@@ -94,6 +94,19 @@ def usable(slot: Slot, database: str) -> LSN:
     return slot.confirmed_flush_lsn
 
 
+def require_usable(session: Connection, name: str) -> LSN:
+    """Return where a slot stands, as `usable` does; SourceRefused also where there is none."""
+    found = find(session, name)
+    if found is None:
+        raise SourceRefused("WS2406", f"slot {name} does not exist any more", hint="walsync check")
+    return usable(found, session.info.dbname)
+
+
+def hold_name(slot: str) -> str:
+    """Name the slot that keeps WAL for targets which the main one does not wait for."""
+    return f"{slot}_hold"
+
+
 def create(replication: Connection, name: str) -> CreatedSlot:
     """Create a permanent slot without a snapshot; waits for every transaction that is writing now."""
     return _create(replication, f"CREATE_REPLICATION_SLOT {quote(name)} LOGICAL {PLUGIN} NOEXPORT_SNAPSHOT", name)
@@ -107,6 +120,21 @@ def create_temporary(replication: Connection, name: str) -> CreatedSlot:
     return _create(
         replication, f"CREATE_REPLICATION_SLOT {quote(name)} TEMPORARY LOGICAL {PLUGIN} EXPORT_SNAPSHOT", name
     )
+
+
+def copy(session: Connection, name: str, new: str, *, temporary: bool) -> None:
+    """Make `new` stand where `name` stands; that one may be in use. A temporary copy belongs to this session."""
+    try:
+        with session.cursor() as cursor:
+            cursor.execute("SELECT pg_catalog.pg_copy_logical_replication_slot(%s, %s, %s)", (name, new, temporary))
+    except pg.ConfigurationLimitExceeded as error:
+        raise _no_room() from error
+
+
+def advance(session: Connection, name: str, lsn: LSN) -> None:
+    """Let a slot forget what committed below `lsn`; nothing is decoded for anybody. It never goes back."""
+    with session.cursor() as cursor:
+        cursor.execute("SELECT pg_catalog.pg_replication_slot_advance(%s, %s)", (name, str(lsn)))
 
 
 def drop(session: Connection, name: str) -> None:
@@ -138,13 +166,17 @@ def _create(replication: Connection, command: str, name: str) -> CreatedSlot:
             cursor.execute(command)
             row = cursor.fetchone()
     except pg.ConfigurationLimitExceeded as error:
-        raise SourceRefused(
-            "WS2404",
-            "all replication slots of the server are in use",
-            hint="drop slots that nobody needs, or raise max_replication_slots and restart the server",
-        ) from error
+        raise _no_room() from error
     except psycopg2.Error as error:
         raise source_error(error) from error
     if row is None:
         raise SourceUnavailable("WS2002", f"creating slot {name} returned nothing")
     return CreatedSlot(str(row[0]), LSN.parse(row[1]), row[2])
+
+
+def _no_room() -> SourceRefused:
+    return SourceRefused(
+        "WS2404",
+        "all replication slots of the server are in use",
+        hint="drop slots that nobody needs, or raise max_replication_slots and restart the server",
+    )

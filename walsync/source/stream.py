@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Self, TypeAlias
 import psycopg2
 from psycopg2 import errors as pg
 
-from walsync.errors import ProtocolError, SourceRefused, SourceUnavailable
+from walsync.errors import ProtocolError, SourceUnavailable
 from walsync.identifier import quote
 from walsync.lsn import LSN
 from walsync.postgres import Connection
@@ -83,19 +83,30 @@ class Stream:
 
     @classmethod
     def open(
-        cls, dsn: str, *, identity: Identity, slot: str, publication: str, start: LSN, application_name: str
+        cls,
+        dsn: str,
+        *,
+        identity: Identity,
+        slot: str,
+        publication: str,
+        start: LSN,
+        application_name: str,
+        copied_as: str | None = None,
     ) -> Self:
         """Take the slot and stream everything that commits at or after `start`.
 
         A position means something on its own cluster and timeline only: `identity` is the one that `start` is of.
         The server raises a start below the slot's confirmed_flush_lsn in silence, which would be a gap: it is read on
-        the same session first, and a start below it is refused.
+        the same session first, and a start below it is refused. With `copied_as` a copy of the slot is streamed from,
+        which ends with the session; the slot itself may be in use.
         """
         connection = open_replication(dsn, application_name)
         try:
             _refuse_another(connection, identity)
-            _refuse_gap(connection, slot, start)
-            return cls.start(connection, slot=slot, publication=publication, start=start)
+            if copied_as is not None:
+                slots.copy(connection, slot, copied_as, temporary=True)
+            _refuse_gap(connection, copied_as or slot, start)
+            return cls.start(connection, slot=copied_as or slot, publication=publication, start=start)
         except psycopg2.Error as error:
             connection.close()
             raise source_error(error) from error
@@ -234,10 +245,7 @@ def _refuse_another(connection: Connection, expected: Identity) -> None:
 
 
 def _refuse_gap(connection: Connection, name: str, start: LSN) -> None:
-    found = slots.find(connection, name)
-    if found is None:
-        raise SourceRefused("WS2406", f"slot {name} does not exist any more", hint="walsync check")
-    confirmed = slots.usable(found, connection.info.dbname)
+    confirmed = slots.require_usable(connection, name)
     if confirmed > start:
         # Another instance had it meanwhile, or somebody advanced it: each target's checkpoint tells which.
         raise SourceChanged(

@@ -1,0 +1,127 @@
+"""The streams of targets that the main one does not wait for: each reads on its own from where its targets stand.
+
+Targets at similar positions share one. There are few at a time, because each takes a replication slot and a sender of
+the server; the others wait for their turn.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from walsync.backlog.backlog import Backlog
+from walsync.errors import SourceUnavailable, WalsyncError
+from walsync.feed import Feed
+from walsync.logs import Logger
+from walsync.lsn import LSN
+from walsync.upstream import Prepared, Upstream
+
+log: Logger = structlog.get_logger()
+
+
+class Lane:
+    """One stream on which targets catch up; it ends with its last follower."""
+
+    def __init__(self, upstream: Upstream, start: LSN, max_bytes: int, durable: Callable[[str], LSN | None]) -> None:
+        self.feed: Final = Feed(upstream, Backlog(max_bytes, start), self._confirmed)
+        self.error: WalsyncError | None = None
+        self._start = start
+        self._durable = durable
+        self._followers: set[str] = set()
+        self._reading: asyncio.Task[None] | None = None
+
+    def follow(self, name: str, position: LSN, notify: Callable[[], None]) -> bool:
+        """Follow from `position` on; False if the stream has passed it, or has ended."""
+        ended = self._reading is not None and self._reading.done()
+        if ended or not self.feed.follow(name, position, notify):
+            return False
+        self._followers.add(name)
+        return True
+
+    def leave(self, name: str) -> bool:
+        """Follow no longer; tells whether that was the last one."""
+        self._followers.discard(name)
+        self.feed.leave(name)
+        return not self._followers
+
+    def raise_error(self) -> None:
+        """Raise what has ended the stream."""
+        if self.error is not None:
+            raise self.error
+
+    async def open(self, upstream: Upstream, prepared: Prepared) -> None:
+        """Open the stream, and begin to read it."""
+        stream = await upstream.open_catch_up(prepared, self._start)
+        self._reading = asyncio.create_task(self.feed.read(stream))
+        self._reading.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """End the stream, and with it the slot."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
+    def _confirmed(self) -> LSN:
+        return max(
+            self._start, min((self._durable(name) or self._start for name in self._followers), default=self._start)
+        )
+
+    def _ended(self, reading: asyncio.Task[None]) -> None:
+        error = None if reading.cancelled() else reading.exception()
+        self.error = (
+            error
+            if isinstance(error, WalsyncError)
+            else SourceUnavailable("WS2002", f"the stream to catch up on has ended: {error or 'closed'}")
+        )
+        self.feed.wake()
+
+
+class CatchUp:
+    """All lanes of a session; `limit` of them at a time."""
+
+    def __init__(
+        self, upstream: Upstream, prepared: Prepared, max_bytes: int, limit: int, durable: Callable[[str], LSN | None]
+    ) -> None:
+        self._upstream = upstream
+        self._prepared = prepared
+        self._max_bytes = max_bytes
+        self._durable = durable
+        self._turn = asyncio.Semaphore(limit)
+        self._lanes: list[Lane] = []
+
+    async def join(self, name: str, position: LSN, notify: Callable[[], None]) -> Lane:
+        """Find a lane that still has `position`, or open one in turn; SourceUnavailable where there is no room."""
+        while not (found := self._find(name, position, notify)):
+            await self._turn.acquire()
+            if found := self._find(name, position, notify):  # somebody opened it while this one waited
+                self._turn.release()
+                break
+            lane = Lane(self._upstream, position, self._max_bytes, self._durable)
+            lane.follow(name, position, notify)
+            try:
+                await lane.open(self._upstream, self._prepared)
+            except BaseException:
+                self._turn.release()
+                raise
+            self._lanes.append(lane)
+            log.info("catching_up", target=name, lsn=str(position))
+            return lane
+        log.info("catching_up_together", target=name, lsn=str(position))
+        return found
+
+    async def leave(self, name: str, lane: Lane) -> None:
+        """Leave a lane, which ends when nobody follows it any more."""
+        if lane.leave(name) and lane in self._lanes:
+            self._lanes.remove(lane)
+            self._turn.release()
+            await lane.close()
+
+    async def close(self) -> None:
+        """End all lanes."""
+        for lane in self._lanes:
+            await lane.close()
+        self._lanes.clear()
+
+    def _find(self, name: str, position: LSN, notify: Callable[[], None]) -> Lane | None:
+        return next((lane for lane in self._lanes if lane.follow(name, position, notify)), None)

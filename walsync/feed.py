@@ -1,0 +1,152 @@
+"""One stream read into one backlog, for the targets that follow it: the main one, or one on which targets catch up.
+
+It lives on the event loop. When the backlog is full it lets go of followers that are far behind the one furthest ahead,
+which is never made to wait for them; what becomes of those is for their deliveries to decide.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from walsync.backlog.backlog import Backlog
+from walsync.lsn import LSN
+from walsync.reader import Reader
+from walsync.source.stream import Stream
+from walsync.transaction.change import Transaction
+from walsync.upstream import Upstream
+
+_PROBE_SECONDS: Final = 2.0
+"""How long a shutdown of the source may have to wait for us; one query in that time costs nothing."""
+
+Received = Callable[[Sequence[Transaction], int], None]
+
+
+class Feed:
+    """A backlog, filled by one reader at a time, and who follows it.
+
+    `confirmed` tells what the stream may confirm, `received` hears of everything that was read, with its bytes, and
+    `left` of who follows no longer.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        backlog: Backlog,
+        confirmed: Callable[[], LSN],
+        *,
+        received: Received | None = None,
+        left: Callable[[str], None] | None = None,
+    ) -> None:
+        self.backlog = backlog
+        self.received_at = time.monotonic()
+        self.is_reading = False
+        self._upstream = upstream
+        self._confirmed = confirmed
+        self._received = received
+        self._left = left
+        self._notify: dict[str, Callable[[], None]] = {}
+        self._reader: Reader | None = None
+        self._draining = False
+        self._loop = asyncio.get_running_loop()
+
+    def follow(self, name: str, position: LSN, notify: Callable[[], None]) -> bool:
+        """Follow from `position` on, `notify` being called when there is more; False if that is not held any more."""
+        if not self.backlog.attach(name, position):
+            return False
+        self._notify[name] = notify
+        return True
+
+    def leave(self, name: str) -> None:
+        """Follow no longer: the backlog is not kept for this target."""
+        self._let_go(name)
+        self.moved()
+
+    def wake(self) -> None:
+        """Make every follower look again."""
+        for notify in list(self._notify.values()):
+            notify()
+
+    def moved(self) -> None:
+        """Confirm what may be confirmed, and let the reader read if there is room."""
+        if self.backlog.is_full:
+            for name in self.backlog.laggards():
+                self._let_go(name)
+        if self._reader is None:
+            return
+        self._reader.confirm(self._confirmed())
+        if self.backlog.is_full or self._draining:
+            self._reader.hold()
+        else:
+            self._reader.go_on()
+
+    def drain(self) -> None:
+        """Read no more; the stream stays open, and confirms."""
+        self._draining = True
+        self.moved()
+
+    def stop(self) -> None:
+        """Let `read` return soon."""
+        self.moved()
+        if self._reader is not None:
+            self._reader.stop()
+
+    async def read(self, stream: Stream) -> None:
+        """Read the stream into the backlog until it breaks or `stop` is called."""
+        reader = Reader(stream, self._deliver)
+        self._reader = reader
+        self.is_reading = True
+        self.received_at = time.monotonic()
+        self.moved()
+        reading = asyncio.create_task(asyncio.to_thread(reader.run))
+        probing = asyncio.create_task(self._probe_while_held(reader))
+        try:
+            done, _ = await asyncio.wait([reading, probing], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            self._reader = None
+            self.is_reading = False
+            reader.stop()
+            probing.cancel()
+            await asyncio.wait([reading, probing])
+            _look_at(reading, probing)
+
+    def _let_go(self, name: str) -> None:
+        self.backlog.detach(name)
+        if self._left is not None:
+            self._left(name)
+        notify = self._notify.pop(name, None)
+        if notify is not None:
+            notify()
+
+    async def _probe_while_held(self, reader: Reader) -> None:
+        """Raise SourceUnavailable when the source goes away while nothing is read from it.
+
+        Its walsender waits for us to read, and a server that shuts down waits for its walsender: it takes no other
+        sessions by then, which is how we notice, and leave.
+        """
+        while True:
+            await asyncio.sleep(_PROBE_SECONDS)
+            if reader.is_held:
+                await self._upstream.wal_end()
+
+    def _deliver(self, transactions: Sequence[Transaction], received_bytes: int) -> None:
+        # In the reader's thread: the loop takes it from here.
+        self._loop.call_soon_threadsafe(self._receive, transactions, received_bytes)
+
+    def _receive(self, transactions: Sequence[Transaction], received_bytes: int) -> None:
+        self.received_at = time.monotonic()
+        if self._received is not None:
+            self._received(transactions, received_bytes)
+        for transaction in transactions:
+            self.backlog.append(transaction)
+        self.wake()
+        self.moved()
+
+
+def _look_at(*tasks: asyncio.Task[None]) -> None:
+    """Look at outcomes that came too late to matter, so that asyncio does not report them."""
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()

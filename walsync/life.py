@@ -1,0 +1,42 @@
+"""The life of a target: which state may follow which, and why it changed last. Pure.
+
+starting -> snapshot -> catching_up -> streaming
+from anywhere: retrying (away), parked (the main stream does not wait for it), needs_snapshot, stopped (refused);
+back through snapshot or catching_up, so that nothing counts as streaming which has not caught up.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from walsync.status import TargetState as State
+
+_ASIDE: Final = frozenset({State.RETRYING, State.PARKED, State.NEEDS_SNAPSHOT, State.STOPPED})
+_BACK: Final = frozenset({State.SNAPSHOT, State.CATCHING_UP})
+
+MOVES: Final[Mapping[State, frozenset[State]]] = {
+    State.STARTING: _BACK | _ASIDE,
+    State.SNAPSHOT: frozenset({State.CATCHING_UP}) | _ASIDE,
+    State.CATCHING_UP: _BACK | {State.STREAMING} | _ASIDE,
+    State.STREAMING: _ASIDE,
+    State.RETRYING: _BACK | _ASIDE,
+    State.PARKED: _BACK | _ASIDE,
+    State.NEEDS_SNAPSHOT: frozenset({State.SNAPSHOT}) | _ASIDE,
+    State.STOPPED: frozenset(),
+}
+
+
+class Life:
+    """One target's state and the reason of its last move."""
+
+    def __init__(self) -> None:
+        self.state = State.STARTING
+        self.reason = ""
+
+    def enter(self, state: State, reason: str) -> bool:
+        """Move; tells whether the state is another one. ValueError for a move that there is not."""
+        if state is self.state:
+            return False
+        if state not in MOVES[self.state]:
+            raise ValueError(f"a target does not go from {self.state} to {state}")
+        self.state, self.reason = state, reason
+        return True
