@@ -22,10 +22,10 @@ from psycopg2.extensions import make_dsn
 
 from walsync import service
 from walsync.config import Config
-from walsync.delivery import Progress
 from walsync.metrics import Metrics
 from walsync.observer import Observer
 from walsync.pipeline import Pipeline
+from walsync.progress import Progress
 from walsync.status import Status, TargetState, TargetStatus
 
 SECONDS = 30.0

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -23,10 +23,10 @@ from walsync.checkpoint.registry import Registration, RegistrationState
 from walsync.errors import SourceRefused, SourceUnavailable, TargetRefused, TargetUnavailable, WalsyncError
 from walsync.feed import Feed
 from walsync.holding import Hold
-from walsync.life import Life
 from walsync.logs import Logger
 from walsync.lsn import LSN, ZERO
 from walsync.metrics import Metrics
+from walsync.progress import Progress
 from walsync.status import TargetState
 from walsync.target.base import Batch, Checkpoint, TableState, Target, Writer
 from walsync.target.selection import Selected, keep_change
@@ -53,30 +53,6 @@ class Path:
     hold: Hold
     acknowledgement: Acknowledgement
     metrics: Metrics
-
-
-@dataclass
-class Progress:
-    """What /status and /metrics tell of a target; `checkpoint` is durable, `position` includes what was empty.
-
-    `progressed_at` is when it last moved or had nothing to do, `complete_at` when it last lacked nothing that was read;
-    Unix seconds.
-    """
-
-    life: Life = field(default_factory=Life)
-    checkpoint: LSN = ZERO
-    position: LSN = ZERO
-    error: WalsyncError | None = None
-    progressed_at: float = field(default_factory=time.time)
-    complete_at: float = field(default_factory=time.time)
-    synced: dict[str, LSN] = field(default_factory=dict)
-    copied_rows: dict[str, int] = field(default_factory=dict)
-    copying: str | None = None
-
-    @property
-    def state(self) -> TargetState:
-        """Where the target is in its life."""
-        return self.life.state
 
 
 class Delivery:
@@ -110,6 +86,7 @@ class Delivery:
         self._limits = Limits(transactions, _BATCH_CHANGES, _BATCH_BYTES)
         self._feed = path.main
         self._lane: Lane | None = None
+        self._placed = False
         path.acknowledgement.join(
             self.name,
             max(registration.durable, path.hold.held_from) if registration else path.acknowledgement.confirmed,
@@ -248,6 +225,7 @@ class Delivery:
         # Whoever had the target before may have moved it between the first look and the claim.
         source = await path.upstream.position(path.prepared, path.hold.held_from)
         decide(self.name, self._known(), checkpoint, source)
+        self._placed = True
         self._goal = source.wal_end
         await path.upstream.complete_registration(self.name)
         return checkpoint
@@ -396,5 +374,7 @@ class Delivery:
         self._path.metrics.target_errors.labels(target=self.name, code=error.code).inc()
         self._log.error("target_stopped", code=error.code, error=error.message, hint=error.hint)
         self._enter(TargetState.STOPPED, error.code)
+        if not self._placed:
+            self._path.hold.doubt(self.name)
         # What it lacks is kept by the hold slot; the main stream is for those who go on.
         self._path.main.leave(self.name)

@@ -36,6 +36,7 @@ class Hold:
         self._upstream = upstream
         self._acknowledgement = acknowledgement
         self._off_main: set[str] = set()
+        self._doubted: set[str] = set()
         self._kept: set[str] = set()
         """Noted as parked: the registry says that the hold slot is theirs."""
         self._changed = asyncio.Event()
@@ -59,6 +60,10 @@ class Hold:
         self._off_main.discard(name)
         self._acknowledgement.take_back(name)
         self._changed.set()
+
+    def doubt(self, name: str) -> None:
+        """Keep the WAL of a target whose position was refused, but do not renew it by itself if that is lost."""
+        self._doubted.add(name)
 
     def keeps(self, name: str) -> bool:
         """Tell whether the registry says that the hold slot is this target's."""
@@ -99,7 +104,11 @@ class Hold:
 
     async def _keep(self) -> None:
         await self._let_go()
-        lacking = {name: self._durable(name) for name in self._off_main | self._kept}
+        lacking = {
+            name: lsn
+            for name, lsn in self._acknowledgement.members.items()
+            if lsn < self._acknowledgement.confirmed or name in self._off_main
+        }
         if self.slot is not None:
             self.slot = await self._upstream.hold_slot()
             if self._confirmed is None:
@@ -115,7 +124,9 @@ class Hold:
             await self._upstream.drop_hold()
             log.info("hold_slot_dropped")
             self.slot = None
-        for name in self._off_main - self._kept:
+        for name in self._doubted & self._off_main:
+            self._acknowledgement.set_aside(name)
+        for name in self._off_main - self._kept - self._doubted:
             await self._upstream.note_state(name, RegistrationState.PARKED, self._durable(name))
             if name in self._off_main:  # nor did it come back meanwhile
                 self._kept.add(name)

@@ -65,9 +65,10 @@ async def park(replication: Replication, running: Running, away: Proxy, *, last:
 
 
 async def until_passed(replication: Replication, running: Running) -> None:
+    """Wait until the main slot no longer holds what the target lacks."""
+    lacks = running.progress("far").checkpoint
     await running.until(
-        lambda: LSN.parse(str(slot_row(replication, "confirmed_flush_lsn"))) > LSN.parse(str(hold(replication))),
-        "the main slot to move past the hold slot",
+        lambda: LSN.parse(slot_row(replication, "confirmed_flush_lsn")) > lacks, "the main slot to move past the target"
     )
 
 

@@ -3,6 +3,8 @@
 A target that is set aside is not waited for: another slot keeps the WAL that it lacks.
 """
 
+from collections.abc import Mapping
+
 from walsync.lsn import LSN
 
 
@@ -18,6 +20,11 @@ class Acknowledgement:
     def confirmed(self) -> LSN:
         """Everything below is durable in every member that is not set aside; the slot may forget it."""
         return self._confirmed
+
+    @property
+    def members(self) -> Mapping[str, LSN]:
+        """Who is counted, and what each has."""
+        return dict(self._durable)
 
     def durable(self, name: str) -> LSN | None:
         """Return what `name` has acknowledged; None when it is no member."""

@@ -1,0 +1,33 @@
+"""How far a target is: what its delivery notes, and what /status and /metrics tell."""
+
+import time
+from dataclasses import dataclass, field
+
+from walsync.errors import WalsyncError
+from walsync.life import Life
+from walsync.lsn import LSN, ZERO
+from walsync.status import TargetState
+
+
+@dataclass
+class Progress:
+    """One target's; `checkpoint` is durable, `position` includes what was empty.
+
+    `progressed_at` is when it last moved or had nothing to do, `complete_at` when it last lacked nothing that was read;
+    Unix seconds.
+    """
+
+    life: Life = field(default_factory=Life)
+    checkpoint: LSN = ZERO
+    position: LSN = ZERO
+    error: WalsyncError | None = None
+    progressed_at: float = field(default_factory=time.time)
+    complete_at: float = field(default_factory=time.time)
+    synced: dict[str, LSN] = field(default_factory=dict)
+    copied_rows: dict[str, int] = field(default_factory=dict)
+    copying: str | None = None
+
+    @property
+    def state(self) -> TargetState:
+        """Where the target is in its life."""
+        return self.life.state
