@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from fix_postgres import Database
+from fix_proxy import Proxy
 from fix_walsync import Walsync, eventually
 from fix_workerd import SECRET, Plain, SqlRefused, Workerd
 from integration.test_d1_killed import CREATE, ROUND
@@ -73,6 +76,57 @@ def test_the_command_keeps_regions_equal_to_the_source_whatever_kills_it(
         source.execute(ROUND.format(n=number + 100))
         walsync.sigkill()
     assert walsync.run("run", "--until-caught-up", "--timeout", "30s") == 0
+    assert_equal(source, regions)
+    assert SECRET not in walsync.output
+
+
+def test_regions_stay_equal_over_a_line_that_is_cut_and_held(
+    source: Database,
+    workerd: Workerd,
+    regions: dict[str, Plain],
+    walsync_command: Callable[..., Walsync],
+    new_proxy: Callable[[str, int], Proxy],
+) -> None:
+    source.execute(CREATE)
+    parts, random = urlsplit(workerd.url), Random(7)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    line = new_proxy(parts.hostname, parts.port)
+    walsync = walsync_command(configuration(source, workerd, url=f"http://{line.host}:{line.port}"), D1_SECRET=SECRET)
+    walsync.start("run")
+    for number in range(1, 25):
+        line.resume()
+        source.execute(ROUND.format(n=number))
+        match number % 4:
+            case 0:
+                line.cut()
+            case 1:
+                line.cut_after(random.randint(1, 60_000), "to_server")
+            case 2:
+                line.cut_after(random.randint(1, 2_000), "to_client")
+            case _:
+                # What is asked is done, and nobody hears of it.
+                before = [position(plain) for plain in regions.values()]
+                line.on_bytes("to_server", b"UPDATE _walsync_checkpoint SET previous", lambda: line.hold("to_client"))
+                source.execute(ROUND.format(n=number + 100))
+                eventually(
+                    lambda before=before: [position(plain) for plain in regions.values()] != before,  # type: ignore[misc]
+                    60,
+                    "a request to be taken",
+                )
+                line.cut()
+        if number % 9 == 0:
+            walsync.sigkill()
+            walsync.start("run")
+    line.on_bytes("to_server", b"of no request", line.resume)  # instead of the last hold
+    line.resume()
+    walsync.terminate()
+    assert walsync.wait(60) == 0
+    assert walsync.run("run", "--until-caught-up", "--timeout", "60s", timeout=90) == 0
+    assert_equal(source, regions)
+
+
+def assert_equal(source: Database, regions: dict[str, Plain]) -> None:
     expected = {
         "accounts": source.execute("SELECT id, owner, balance::text, note FROM accounts ORDER BY 1"),
         "moves": source.execute("SELECT account, at, amount::text FROM moves ORDER BY 1, 2"),
@@ -80,7 +134,6 @@ def test_the_command_keeps_regions_equal_to_the_source_whatever_kills_it(
     }
     for plain in regions.values():
         assert {name: plain.execute(query) for name, query in QUERIES.items()} == expected
-    assert SECRET not in walsync.output
 
 
 @pytest.mark.parametrize(
