@@ -107,10 +107,11 @@ def run(
 
     `port` takes the place of 8787, where another walsync of this machine may listen.
     """
-    assert shutil.which("sqlite3"), "the documents look into D1 files with the command sqlite3"
     between = f"test ! -f walsync.yaml || sed -i 's/127.0.0.1:8787/127.0.0.1:{port}/' walsync.yaml\necho; echo '{MARK}'"
     script = "\n".join(["set -euo pipefail", *(f"{text}\n{between}" for text in commands)])
-    programs = (Path(sys.executable).parent, from_wheel(18).program("psql").parent)
+    programs = [Path(sys.executable).parent, from_wheel(18).program("psql").parent]
+    if shutil.which("sqlite3") is None:
+        programs.append(_sqlite3_command(folder))
     path = ":".join([*map(str, programs), os.environ["PATH"]])
     with (folder / "printed").open("w+") as printed, (folder / "complained").open("w+") as complained:
         process = subprocess.Popen(
@@ -131,3 +132,23 @@ def run(
         output, errors = (folder / "printed").read_text(), (folder / "complained").read_text()
     assert code == 0, f"exit code {code}\n--- printed\n{output}\n--- complained\n{errors}"
     return output.split(MARK)[:-1]
+
+
+def _sqlite3_command(folder: Path) -> Path:
+    """Write what the command sqlite3 does for the documents, with Python's SQLite, where there is no such command."""
+    programs = folder.parent / "programs"
+    programs.mkdir(exist_ok=True)
+    command = programs / "sqlite3"
+    command.write_text(
+        f"#!{sys.executable}\n"
+        "import sqlite3, sys\n"
+        "options = [one for one in sys.argv[1:] if one.startswith('-')]\n"
+        "path, sql = [one for one in sys.argv[1:] if not one.startswith('-')]\n"
+        "cursor = sqlite3.connect(path).execute(sql)\n"
+        "if '-header' in options:\n"
+        "    print('|'.join(column[0] for column in cursor.description))\n"
+        "for row in cursor:\n"
+        "    print('|'.join('' if value is None else str(value) for value in row))\n"
+    )
+    command.chmod(0o755)
+    return programs

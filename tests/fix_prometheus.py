@@ -4,13 +4,11 @@ WALSYNC_TEST_PROMETHEUS names a folder that holds both programs, for systems wit
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +17,13 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
+from fix_debian import unpacked
 from fix_walsync import LAUNCH, eventually, free_port
 
 SETTING = "WALSYNC_TEST_PROMETHEUS"
 PROGRAMS = ("prometheus", "promtool")
-APT_SECONDS = 180
 READY_SECONDS = 60
 ANSWER_SECONDS = 10
-
-
-class PrometheusMissing(Exception):
-    """The programs cannot be had here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,65 +107,7 @@ def prometheus_files() -> PrometheusFiles:
     setting = os.environ.get(SETTING, "")
     if setting == "off":
         pytest.skip(f"${SETTING} is off")
-    folder = Path(setting) if setting else _cache() / "usr" / "bin"
-    if not setting and not _is_complete(folder):
-        _fetch(_cache())
-    if not _is_complete(folder):
-        raise PrometheusMissing(f"{folder} does not hold {' and '.join(PROGRAMS)}; {Path(__file__).name} says more")
+    instead = f"${SETTING} names a folder with {' and '.join(PROGRAMS)}"
+    folder = Path(setting) if setting else unpacked("prometheus", instead) / "usr" / "bin"
+    assert all(os.access(folder / program, os.X_OK) for program in PROGRAMS), f"{folder} does not hold them: {instead}"
     return PrometheusFiles(folder)
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "walsync-tests" / "prometheus"
-
-
-def _is_complete(folder: Path) -> bool:
-    return all(os.access(folder / program, os.X_OK) for program in PROGRAMS)
-
-
-def _fetch(cache: Path) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with (cache.parent / "prometheus.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another session may be fetching; let go when the file is closed
-        if _is_complete(cache / "usr" / "bin"):
-            return
-        with tempfile.TemporaryDirectory(dir=cache.parent, prefix="fetching-") as name:
-            unpacked = Path(name) / "unpacked"
-            _run(["dpkg", "-x", str(_download(Path(name))), str(unpacked)], cwd=Path(name))
-            if cache.exists():
-                cache.rename(Path(name) / "incomplete")
-            unpacked.rename(cache)
-
-
-def _download(folder: Path) -> Path:
-    """Let apt fetch the package; where its lists are missing or old, with lists of our own, which needs no root."""
-    command = ["apt-get", "--quiet", "download", "prometheus"]
-    lists = folder / "lists"
-    lists.mkdir()
-    own = ["-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={folder / 'cache'}", "-o", "Debug::NoLocking=1"]
-    try:
-        _run(command, cwd=folder)
-    except PrometheusMissing:
-        (folder / "cache").mkdir()
-        _run(["apt-get", "--quiet", *own, "update"], cwd=folder)
-        _run([*command, *own], cwd=folder)
-    return next(folder.glob("prometheus_*.deb"))
-
-
-def _run(command: Sequence[str], cwd: Path) -> None:
-    try:
-        answer = subprocess.run(
-            command,
-            cwd=cwd,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=APT_SECONDS,
-        )
-    except FileNotFoundError:
-        raise PrometheusMissing(f"{command[0]} is not here; ${SETTING} names a folder with {PROGRAMS}") from None
-    if answer.returncode != 0:
-        raise PrometheusMissing(f"{' '.join(command)} failed:\n{answer.stdout}\n${SETTING} names a folder instead")
