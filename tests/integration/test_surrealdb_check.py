@@ -52,6 +52,11 @@ def view(bench: ServerBench) -> dict[str, object]:
     return {}
 
 
+def schemaless(bench: ServerBench) -> dict[str, object]:
+    bench.execute("DEFINE TABLE users SCHEMALESS")
+    return {"tables": [{"table": "public.users", "schemafull": True}]}
+
+
 def edge(bench: ServerBench) -> dict[str, object]:
     del bench
     return {"tables": [{"table": "public.users", "edge": {"in": "id", "out": "id"}}]}
@@ -72,6 +77,7 @@ def keys(**changes: object) -> Callable[[ServerBench], dict[str, object]]:
         (root_viewer, "WS4613"),
         (view, "WS4607"),
         (edge, "WS4614"),
+        (schemaless, "WS4616"),
     ],
 )
 async def test_what_would_keep_a_server_from_working_is_found(

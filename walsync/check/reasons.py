@@ -70,6 +70,7 @@ REASONS: Final[Mapping[str, str]] = {
     "WS4605": "one of the two would overwrite the other",
     "WS4606": "values would vanish there without an error",
     "WS4607": "rows would not stay there as they were written",
+    "WS4616": "fields would come and go there without the definition that was asked for",
     "WS4901": "the target's triggers and foreign keys fire for replicated rows: they may refuse or change them",
     "WS4902": _OTHERS_GO_ON,
     "WS4903": _OTHERS_GO_ON,
