@@ -9,8 +9,9 @@ from typing import Literal
 import psycopg2
 import pytest
 from fix_check import PASSWORD, NewRole, configuration, problems, role_of, the_problem
-from fix_postgres import Database
+from fix_postgres import Database, Server
 from fix_proxy import Proxy
+from fix_replication import Replication
 from fix_walsync import free_port
 from psycopg2.extensions import make_dsn
 from psycopg2.extras import LogicalReplicationConnection
@@ -94,6 +95,23 @@ async def test_each_target_needs_room_for_its_snapshot(
     assert found.keys() == {"WS2404", "WS2901"}
     assert "ALTER SYSTEM SET max_replication_slots = 4;" in found["WS2404"].hint
     assert "ALTER SYSTEM SET max_wal_senders = 4;" in found["WS2901"].hint
+
+
+async def test_a_target_that_is_away_needs_two_slots(
+    start_server: Callable[..., PostgresServer],
+    new_database: Callable[[Server], Database],
+    target_server: Server,
+) -> None:
+    source = new_database(start_server(max_replication_slots="4"))
+    source.execute("CREATE TABLE public.users (id int PRIMARY KEY)")
+    both = Replication(source, {name: new_database(target_server) for name in ("near", "far")}, ["public.users"])
+    await both.catch_up()
+    source.execute("SELECT pg_create_physical_replication_slot('one')")
+    assert await problems(both.config) == []
+    source.execute("SELECT pg_create_physical_replication_slot('two')")
+    (found,) = await problems(both.config)
+    assert found.code == "WS2911"
+    assert "max_replication_slots = 5;" in found.hint
 
 
 async def test_a_limit_of_connections_is_found(users: Database, target: Database, new_role: NewRole) -> None:

@@ -9,6 +9,9 @@ from walsync.postgres import Connection
 from walsync.source import slot as slots
 
 _WHERE: Final = "source"
+_SLOTS_ASIDE: Final = 2
+"""The hold slot, and a copy of it to catch up on."""
+
 _OURS: Final = "walsync %"
 """How the sessions of a running instance are called in pg_stat_activity."""
 
@@ -50,7 +53,7 @@ def check_retention(session: Connection, slot: slots.Slot | None, report: Report
         report.ok(_WHERE, "WAL is kept without limit (max_slot_wal_keep_size): watch walsync_slot_retained_bytes")
 
 
-def check_room(session: Connection, slot: slots.Slot | None, new_targets: int, report: Report) -> None:
+def check_room(session: Connection, slot: slots.Slot | None, targets: int, new_targets: int, report: Report) -> None:
     """Note where slots, walsenders or connections would not suffice; each new target's snapshot needs one of each."""
     free_slots, free_senders, max_slots, max_senders = row(
         session,
@@ -82,6 +85,15 @@ def check_room(session: Connection, slot: slots.Slot | None, new_targets: int, r
             f"ALTER SYSTEM SET max_wal_senders = {max_senders + senders_needed - free_senders}; restart the server",
         )
     if free_slots >= slots_needed and free_senders >= senders_needed:
+        lacking = _SLOTS_ASIDE + (slot is None) - free_slots
+        if targets > 1 and lacking > 0:
+            report.warning(
+                "WS2911",
+                _WHERE,
+                f"{free_slots} replication slots are free: too few for a target that is away, which takes "
+                f"{_SLOTS_ASIDE} for as long",
+                f"ALTER SYSTEM SET max_replication_slots = {max_slots + lacking}; restart the server",
+            )
         report.ok(_WHERE, f"{free_slots} replication slots and {free_senders} walsenders are free")
     # The catalogue's session, the stream, and for each snapshot a slot's session and a reader.
     _check_connections(session, 2 + 2 * snapshots, report)

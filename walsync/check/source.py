@@ -77,7 +77,7 @@ def _examine_session(
     _check_tables(settings, session, source, report)
     _check_publication(settings, session, source.tables, report)
     _check_registry(settings, targets, session, source, report)
-    check_room(session, slot, len(targets - (source.registrations or {}).keys()), report)
+    check_room(session, slot, len(targets), len(targets - (source.registrations or {}).keys()), report)
     _check_slot(settings, session, slot, source, report)
     if not problems:
         source.position = _position(settings.dsn.get_secret_value(), session, slot)
