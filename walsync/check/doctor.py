@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import AsyncExitStack
 from typing import Final
 
 from walsync.check import source, target
@@ -9,6 +10,7 @@ from walsync.check.finding import Report
 from walsync.check.incomplete import is_complete
 from walsync.config import Config
 from walsync.http.settings import HttpSettings
+from walsync.target.registry import open_target
 
 _LOOPBACK: Final = ("127.", "localhost", "::1")
 
@@ -26,9 +28,14 @@ async def examine(config: Config) -> Report:
         found = await asyncio.to_thread(source.examine, config.source, names, report)
     if not found.is_read_by_walsync:
         _check_port(config.http, report)
-    looks = [target.examine(settings, config.source.slot, found) for settings in targets]
-    for one in await asyncio.gather(*looks):
-        report.extend(one.findings)
+    async with AsyncExitStack() as stack:
+        looks = []
+        for settings in targets:
+            one = open_target(settings, slot=config.source.slot)
+            stack.push_async_callback(one.close)  # after all have been looked at: what targets share, all of them share
+            looks.append(target.examine(one, settings, config.batch, found))
+        for found_there in await asyncio.gather(*looks):
+            report.extend(found_there.findings)
     return report
 
 

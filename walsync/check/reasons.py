@@ -77,6 +77,7 @@ REASONS: Final[Mapping[str, str]] = {
     "WS4903": _OTHERS_GO_ON,
     "WS4904": "the first snapshot would wait for its own reader, with the table locked against the application",
     "WS4905": "a row with such a character stops the target",
+    "WS4906": "every change waits for its turn that long, and the source keeps the WAL of that time",
     "WS5001": _GAP,
     "WS5002": _GAP,
     "WS5003": _GAP,

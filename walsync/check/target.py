@@ -9,6 +9,7 @@ from typing import Final
 
 import psycopg2
 
+from walsync.backlog.settings import BatchSettings
 from walsync.check.finding import Report
 from walsync.check.rights import check_target_rights, row
 from walsync.check.source import NAME, Source
@@ -17,10 +18,12 @@ from walsync.errors import ConfigurationError, WalsyncError
 from walsync.postgres import Connection, connect
 from walsync.source.table import Table
 from walsync.target.base import Checkpoint, Target
+from walsync.target.d1.budget import RateBudget, budget_of
+from walsync.target.d1.settings import D1Settings
+from walsync.target.d1.target import D1Target
 from walsync.target.postgres.failures import judge, judge_connecting
 from walsync.target.postgres.settings import PostgresSettings
 from walsync.target.postgres.target import PostgresTarget
-from walsync.target.registry import open_target
 from walsync.target.selection import select
 from walsync.target.settings import TargetSettings
 from walsync.target.surrealdb.settings import MEMORY, SURREALKV, SurrealDBSettings
@@ -28,11 +31,15 @@ from walsync.target.surrealdb.settings import MEMORY, SURREALKV, SurrealDBSettin
 _HELD: Final = "WS4601"
 
 
-async def examine(settings: TargetSettings, slot: str, source: Source) -> Report:
+async def examine(target: Target, settings: TargetSettings, batch: BatchSettings, source: Source) -> Report:
     """Note everything about one target; a report of its own, since targets are looked at side by side."""
     report = Report()
     where = f"target {settings.name}"
-    target = open_target(settings, slot=slot)
+    if isinstance(target, D1Target):
+        for remark in target.remarks:
+            report.ok(where, remark)
+    if isinstance(settings, D1Settings) and settings.api_token is not None:
+        _check_rate(budget_of(settings.api_token), batch, report, where=where)
     try:
         checkpoint = await target.read_checkpoint()
         report.ok(where, "can be reached" + (f", stands at {checkpoint.lsn}" if checkpoint is not None else ", is new"))
@@ -55,9 +62,20 @@ async def examine(settings: TargetSettings, slot: str, source: Source) -> Report
             report.ok(where, "is held by the running instance, and was not looked at")
         else:
             report.refused(where, error)
-    finally:
-        await target.close()
     return report
+
+
+def _check_rate(budget: RateBudget, batch: BatchSettings, report: Report, *, where: str) -> None:
+    """Note a token that so many targets share that not even their idle checkpoints fit into its requests."""
+    if budget.flush_seconds > batch.idle_checkpoint_seconds:
+        report.warning(
+            "WS4906",
+            where,
+            f"{budget.targets} targets share its api_token, whose requests let each be written every"
+            f" {budget.flush_seconds:.1f} s at most: less often than batch.idle_checkpoint_seconds asks,"
+            f" {batch.idle_checkpoint_seconds:g} s",
+            "use the gateway (docs/targets.md), more than one token, or a longer batch.idle_checkpoint_seconds",
+        )
 
 
 def _check_position(name: str, checkpoint: Checkpoint | None, source: Source, report: Report, *, where: str) -> None:
