@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from walsync.backlog.settings import BacklogSettings, BatchSettings
 from walsync.config_file import Document, InvalidConfiguration, KeyPath, Problem, dotted, find, read
+from walsync.errors import ConfigurationError
 from walsync.http.settings import HttpSettings
 from walsync.setting_types import check_dsn, refusal
 from walsync.settings import Secret, Settings
@@ -22,7 +23,7 @@ from walsync.target.postgres.settings import PostgresSettings
 from walsync.target.registry import KINDS, AnyTargetSettings
 from walsync.target.settings import TargetSettings
 
-__all__ = ["Config", "InvalidConfiguration", "Problem", "find", "load"]
+__all__ = ["Config", "InvalidConfiguration", "Problem", "find", "load", "refuse_what_needs_a_restart"]
 
 _EXPLAINED: Final = "conf/walsync.yaml explains each key"
 
@@ -95,6 +96,20 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
     raise InvalidConfiguration(_problems(document, details))
+
+
+def refuse_what_needs_a_restart(present: Config, wanted: Config) -> None:
+    """Refuse, with ConfigurationError, what a running instance cannot take; other targets and tables it can."""
+    for key, was, is_ in (
+        ("source.dsn", present.source.dsn, wanted.source.dsn),
+        ("source.slot", present.source.slot, wanted.source.slot),
+        ("source.publication", present.source.publication, wanted.source.publication),
+        ("http", present.http, wanted.http),
+    ):
+        if was != is_:
+            raise ConfigurationError(
+                "WS1033", f"{key} cannot change while walsync runs", hint="restart walsync, or put it back"
+            )
 
 
 def _problems(document: Document, details: Sequence[ErrorDetails]) -> list[Problem]:

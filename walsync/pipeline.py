@@ -21,7 +21,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from walsync.config import Config
+from walsync.config import Config, refuse_what_needs_a_restart
 from walsync.delivery import Delivery
 from walsync.errors import SourceUnavailable, WalsyncError
 from walsync.logs import Logger
@@ -54,22 +54,58 @@ class Pipeline:
         self.source_error: WalsyncError | None = None
         self.source_error_since = 0.0
         self._metrics = metrics
+        self._next: Config | None = None
         self._stopping = asyncio.Event()
+        self._interrupted = asyncio.Event()
+        """Set by `stop` and by `reload`: the session ends."""
 
     def stop(self) -> None:
         """Drain: let the targets finish what was read, confirm it, and return from `run`."""
         self._stopping.set()
+        self._interrupted.set()
+
+    async def reload(self, config: Config) -> None:
+        """Go on with another configuration; where that may not be, raise a WalsyncError and go on with the present one.
+
+        The targets finish what was read, and those of the new configuration begin where they stand. A table that is
+        being copied at this moment is copied again.
+        """
+        refuse_what_needs_a_restart(self.config, config)
+        upstream = Upstream(config.source)
+        try:
+            tables = await upstream.look({target.name for target in config.targets})
+        finally:
+            await upstream.close()
+        for settings in config.targets:
+            select(settings, tables)
+        self._next = config
+        self._interrupted.set()
 
     async def run(self) -> None:
         """Keep the targets in step until `stop`."""
         try:
             async for attempt in self._retrying():
                 with attempt:
-                    begun = await self._unless_stopped(self._begin_session())
-                    if begun is not None:
-                        await self._follow(*begun)
+                    await self._run_sessions()
         finally:
             await self.upstream.close()
+
+    async def _run_sessions(self) -> None:
+        """Hold the slot, once per configuration, until `stop`."""
+        while not self._stopping.is_set():
+            await self._take_next()
+            begun = await self._unless_stopped(self._begin_session())
+            if begun is not None:
+                await self._follow(*begun)
+
+    async def _take_next(self) -> None:
+        if self._next is not None:
+            await self.upstream.close()
+            self.config, self._next = self._next, None
+            self.upstream = Upstream(self.config.source)
+            log.info("configuration_taken", targets=[target.name for target in self.config.targets])
+        if not self._stopping.is_set():
+            self._interrupted.clear()
 
     async def wait_until_caught_up(self) -> None:
         """Return when every target has what the source had committed when this was called; raise when one stopped."""
@@ -121,7 +157,7 @@ class Pipeline:
                 reading = group.create_task(self._read(session, stream))
                 holding = group.create_task(session.hold.run())
                 delivering = {name: group.create_task(d.run()) for name, d in session.deliveries.items()}
-                await self._stopping.wait()
+                await self._interrupted.wait()
                 await session.drain(reading, delivering)
                 holding.cancel()
         except* WalsyncError as errors:
@@ -135,7 +171,7 @@ class Pipeline:
         async for attempt in self._retrying(but=SourceChanged):
             with attempt:
                 if stream is None:
-                    if self._stopping.is_set():
+                    if self._interrupted.is_set():
                         return
                     stream = await self.upstream.open_stream(session.prepared, session.resume_at)
                     self._metrics.source_reconnects.inc()

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Final
@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from walsync.config import Config
+from walsync.errors import WalsyncError
 from walsync.http.server import serve
 from walsync.logs import Logger
 from walsync.metrics import Metrics
@@ -23,19 +24,49 @@ INTERRUPTED: Final = 130
 
 _THREADS: Final = 8  # the reader, the source's session, what a cancelled call still occupies
 _THREADS_PER_TARGET: Final = 2
+_TARGETS_LATER: Final = 32  # those that a reload may bring; a thread is made when it is needed
 
 log: Logger = structlog.get_logger()
 
 
-async def run(config: Config, *, until_caught_up: bool = False, timeout: float | None = None) -> int:  # noqa: ASYNC109
-    """Keep the targets in step until SIGTERM or SIGINT, or until they have caught up; return the exit code."""
+class Reload:
+    """Reads the configuration again, for SIGHUP and ``POST /reload``; one at a time."""
+
+    def __init__(self, pipeline: Pipeline, read: Callable[[], Config]) -> None:
+        self._pipeline = pipeline
+        self._read = read
+        self._one_at_a_time = asyncio.Lock()
+
+    async def __call__(self) -> None:
+        """Take the file as it is now; where it cannot be taken, raise WalsyncError and go on with the present one."""
+        async with self._one_at_a_time:
+            try:
+                await self._pipeline.reload(self._read())
+            except WalsyncError as error:
+                log.warning("reload_refused", code=error.code, error=error.message, hint=error.hint)
+                raise
+
+
+async def run(
+    config: Config,
+    *,
+    read: Callable[[], Config] | None = None,
+    until_caught_up: bool = False,
+    timeout: float | None = None,  # noqa: ASYNC109
+) -> int:
+    """Keep the targets in step until SIGTERM or SIGINT, or until they have caught up; return the exit code.
+
+    `read` gives the configuration as it is later, when it is to be taken again; without it, it stays the same.
+    """
     # A target may wait in a thread of its own, for a slot or a COPY: none of them may take the reader's. Python's
     # default is 4 more than the cores.
-    threads = ThreadPoolExecutor(_THREADS + _THREADS_PER_TARGET * len(config.targets), thread_name_prefix="walsync")
+    targets = max(len(config.targets), _TARGETS_LATER)
+    threads = ThreadPoolExecutor(_THREADS + _THREADS_PER_TARGET * targets, thread_name_prefix="walsync")
     asyncio.get_running_loop().set_default_executor(threads)
     metrics = Metrics()
     pipeline = Pipeline(config, metrics)
-    async with serve(config.http, Observer(pipeline), metrics), _signals(pipeline):
+    reload = Reload(pipeline, read or (lambda: config))
+    async with serve(config.http, Observer(pipeline), metrics, reload), _signals(pipeline, reload):
         running = asyncio.create_task(pipeline.run())
         if not until_caught_up:
             await running
@@ -62,9 +93,16 @@ async def _run_until_caught_up(pipeline: Pipeline, running: asyncio.Task[None], 
 
 
 @asynccontextmanager
-async def _signals(pipeline: Pipeline) -> AsyncIterator[None]:
+async def _signals(pipeline: Pipeline, reload: Reload) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     interrupted = False
+    reloading: set[asyncio.Task[None]] = set()
+
+    def take_again() -> None:
+        task = asyncio.create_task(reload())
+        reloading.add(task)
+        task.add_done_callback(_look_at)
+        task.add_done_callback(reloading.discard)
 
     def interrupt() -> None:
         nonlocal interrupted
@@ -76,8 +114,17 @@ async def _signals(pipeline: Pipeline) -> AsyncIterator[None]:
 
     loop.add_signal_handler(signal.SIGTERM, pipeline.stop)
     loop.add_signal_handler(signal.SIGINT, interrupt)
+    loop.add_signal_handler(signal.SIGHUP, take_again)
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        loop.remove_signal_handler(signal.SIGINT)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+        for task in reloading:
+            task.cancel()
+
+
+def _look_at(task: asyncio.Task[None]) -> None:
+    """Look at the outcome, which the log has said already."""
+    if not task.cancelled():
+        task.exception()

@@ -90,6 +90,11 @@ class Upstream:
         confirmed = await self._ensure_slot(registrations)
         return Prepared(identity, history, tables, memberships, registrations, confirmed, await self.hold_slot())
 
+    async def look(self, targets: Iterable[str]) -> Sequence[Table]:
+        """Check the source as `prepare` does, and change nothing; returns the tables."""
+        names = set(targets)
+        return await self._call(lambda session: self._look(session, names)[0])
+
     async def open_stream(self, prepared: Prepared, start: LSN) -> Stream:
         """Take the slot and stream from `start`; SlotActive while another session has it."""
         return await asyncio.to_thread(
@@ -210,20 +215,23 @@ class Upstream:
     def _prepare(
         self, session: Connection, targets: set[str]
     ) -> tuple[list[Table], Mapping[int, str], dict[str, Registration]]:
+        tables, registrations = self._look(session, targets)
+        if publication.keep(session, self._settings.publication, tables):
+            log.info("publication_changed", publication=self._settings.publication, tables=len(tables))
+        self._registry(session).create()
+        kept = publication.find(session, self._settings.publication)
+        return tables, kept.memberships if kept is not None else {}, registrations
+
+    def _look(self, session: Connection, targets: set[str]) -> tuple[list[Table], dict[str, Registration]]:
         _raise_first(requirements.of_server(session))
-        registry = self._registry(session)
-        registrations = registry.load()
+        registrations = self._registry(session).load()
         refuse_unconfigured(registrations, targets)
         found = catalogue.load(session, self._settings.tables)
         _raise_first(found.problems)
         if not found.tables:
             raise SourceRefused("WS2207", "source.tables names no table that exists", hint="correct source.tables")
         _raise_first(requirements.of_tables(session, found.tables))
-        if publication.keep(session, self._settings.publication, found.tables):
-            log.info("publication_changed", publication=self._settings.publication, tables=len(found.tables))
-        registry.create()
-        kept = publication.find(session, self._settings.publication)
-        return found.tables, kept.memberships if kept is not None else {}, registrations
+        return found.tables, registrations
 
     async def _ensure_slot(self, registrations: dict[str, Registration]) -> LSN:
         found = await self.slot()

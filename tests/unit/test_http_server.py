@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from walsync.cli.ask import ask
-from walsync.errors import WalsyncError
+from walsync.errors import ConfigurationError, WalsyncError
 from walsync.http.server import HttpRefused, serve
 from walsync.http.settings import HttpSettings
 from walsync.lsn import LSN
@@ -26,6 +26,13 @@ class Instance:
 
     states: dict[str, TargetState] = field(default_factory=lambda: {"a": TargetState.STREAMING})
     reasons: list[str] = field(default_factory=list)
+    refusal: WalsyncError | None = None
+    reloads: int = 0
+
+    async def reload(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.reloads += 1
 
     async def status(self) -> Status:
         targets = tuple(TargetStatus(name, "postgres", state, LSN(7)) for name, state in self.states.items())
@@ -42,16 +49,16 @@ class Client:
     session: aiohttp.ClientSession
     port: int
 
-    async def get(self, path: str, *, token: str | None = None) -> tuple[int, bytes, Any]:
+    async def get(self, path: str, *, token: str | None = None, method: str = "GET") -> tuple[int, bytes, Any]:
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        async with self.session.get(f"http://127.0.0.1:{self.port}{path}", headers=headers) as response:
+        async with self.session.request(method, f"http://127.0.0.1:{self.port}{path}", headers=headers) as response:
             return response.status, await response.read(), response.headers
 
 
 @asynccontextmanager
 async def serving(instance: Instance, token: str = "") -> AsyncIterator[Client]:
     settings = HttpSettings(listen="127.0.0.1:0", token=Secret(token))
-    async with serve(settings, instance, Metrics()) as address, aiohttp.ClientSession() as session:
+    async with serve(settings, instance, Metrics(), instance.reload) as address, aiohttp.ClientSession() as session:
         assert address is not None
         yield Client(session, address[1])
 
@@ -61,6 +68,25 @@ async def test_status_answers_with_the_contract() -> None:
         code, body, headers = await client.get("/status")
     assert (code, headers["Content-Type"]) == (200, "application/json")
     assert Status.from_json(body) == await instance.status()
+
+
+async def test_a_reload_needs_a_token_always() -> None:
+    async with serving(instance := Instance()) as client:
+        code, body, _ = await client.get("/reload", method="POST")
+        assert (code, orjson.loads(body)["code"]) == (403, "WS7006")
+    async with serving(instance, TOKEN) as client:
+        assert (await client.get("/reload", method="POST"))[0] == 401
+        assert instance.reloads == 0
+        assert (await client.get("/reload", method="POST", token=TOKEN))[0] == 200
+        assert instance.reloads == 1
+
+
+async def test_a_reload_that_is_refused_says_why() -> None:
+    refusal = ConfigurationError("WS1008", "unknown key", hint="did you mean tables?")
+    async with serving(Instance(refusal=refusal), TOKEN) as client:
+        code, body, _ = await client.get("/reload", method="POST", token=TOKEN)
+    assert code == 422
+    assert orjson.loads(body) == {"code": "WS1008", "message": "unknown key", "hint": "did you mean tables?"}
 
 
 async def test_metrics_answer_in_the_text_format_of_prometheus() -> None:
@@ -122,7 +148,7 @@ async def test_other_paths_and_methods_are_refused() -> None:
 
 
 async def test_http_can_be_switched_off() -> None:
-    async with serve(HttpSettings(listen=""), Instance(), Metrics()) as address:
+    async with serve(HttpSettings(listen=""), Instance(), Metrics(), Instance().reload) as address:
         assert address is None
 
 
@@ -130,7 +156,7 @@ async def test_a_port_in_use_is_a_coded_error_with_a_hint() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(HttpRefused, match=f"127.0.0.1:{port}") as raised:
-            async with serve(HttpSettings(listen=f"127.0.0.1:{port}"), Instance(), Metrics()):
+            async with serve(HttpSettings(listen=f"127.0.0.1:{port}"), Instance(), Metrics(), Instance().reload):
                 pass
     assert (raised.value.code, raised.value.exit_code) == ("WS7001", 1)
     assert "http.listen" in raised.value.hint
@@ -140,7 +166,7 @@ async def test_the_port_is_free_again_at_once() -> None:
     async with serving(Instance()) as client:
         await client.get("/health")
         port = client.port
-    async with serve(HttpSettings(listen=f"127.0.0.1:{port}"), Instance(), Metrics()) as address:
+    async with serve(HttpSettings(listen=f"127.0.0.1:{port}"), Instance(), Metrics(), Instance().reload) as address:
         assert address == ("127.0.0.1", port)
 
 

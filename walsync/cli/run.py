@@ -18,8 +18,11 @@ from walsync.logs import DEFAULT_LEVEL
 def run(path: Path | None, *, until_caught_up: bool, timeout: float | None) -> int:
     """Keep the targets in step with the source.
 
-    The first SIGTERM or SIGINT drains: what was read is delivered and confirmed, then the process ends with 0.
+    The first SIGTERM or SIGINT drains: what was read is delivered and confirmed, then the process ends with 0. SIGHUP
+    reads the configuration again.
     """
     if timeout is not None and not until_caught_up:
         raise click.UsageError("--timeout goes with --until-caught-up")
-    return asyncio.run(service.run(load(path), until_caught_up=until_caught_up, timeout=timeout))
+    return asyncio.run(
+        service.run(load(path), read=lambda: load(path), until_caught_up=until_caught_up, timeout=timeout)
+    )

@@ -1,4 +1,4 @@
-"""The HTTP server: /health and /ready for probes, /metrics for Prometheus, /status for people and ``walsync status``.
+"""The HTTP server: /health and /ready for probes, /metrics for Prometheus, /status and /reload for people.
 
 /metrics and /status name tables, errors and positions, so they ask for the token where one is set (Prometheus sends it
 as `authorization: {credentials: ...}`); /health and /ready stay open, since a kubelet cannot send one.
@@ -20,6 +20,9 @@ from walsync.metrics import CONTENT_TYPE, Metrics
 from walsync.status import Status, TargetState
 
 log: Logger = structlog.get_logger()
+
+Reload: TypeAlias = Callable[[], Awaitable[None]]
+"""Takes the configuration again; WalsyncError where it cannot be taken."""
 
 Handle: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,12 +46,14 @@ class HttpRefused(WalsyncError):
 
 
 @asynccontextmanager
-async def serve(settings: HttpSettings, observed: Observed, metrics: Metrics) -> AsyncIterator[tuple[str, int] | None]:
+async def serve(
+    settings: HttpSettings, observed: Observed, metrics: Metrics, reload: Reload
+) -> AsyncIterator[tuple[str, int] | None]:
     """Answer while the block runs; yields the address it listens on, or None when HTTP is off."""
     if settings.address is None:
         yield None
         return
-    app = build(settings, observed, metrics)
+    app = build(settings, observed, metrics, reload)
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
@@ -59,16 +64,18 @@ async def serve(settings: HttpSettings, observed: Observed, metrics: Metrics) ->
         await runner.cleanup()
 
 
-def build(settings: HttpSettings, observed: Observed, metrics: Metrics) -> web.Application:
+def build(settings: HttpSettings, observed: Observed, metrics: Metrics, reload: Reload) -> web.Application:
     """Put the routes together."""
-    routes = _Routes(observed, metrics)
-    protect = _Protect(settings.token.get_secret_value())
+    routes = _Routes(observed, metrics, reload)
+    token = settings.token.get_secret_value()
+    protect = _Protect(token)
     app = web.Application()
     app.on_response_prepare.append(_set_headers)
     app.router.add_get("/health", routes.health)
     app.router.add_get("/ready", routes.ready)
     app.router.add_get("/status", protect(routes.status))
     app.router.add_get("/metrics", protect(routes.metrics))
+    app.router.add_post("/reload", protect(routes.reload) if token else routes.refuse_reload)
     return app
 
 
@@ -88,9 +95,10 @@ async def _listen(runner: web.AppRunner, address: tuple[str, int]) -> tuple[str,
 
 
 class _Routes:
-    def __init__(self, observed: Observed, metrics: Metrics) -> None:
+    def __init__(self, observed: Observed, metrics: Metrics, reload: Reload) -> None:
         self._observed = observed
         self._metrics = metrics
+        self._reload = reload
 
     async def health(self, _request: web.Request) -> web.Response:
         """Answer 200 while progress is made, not merely while the process lives; else 503 with the reasons."""
@@ -112,6 +120,19 @@ class _Routes:
         """Answer in Prometheus' text format."""
         status = await self._observed.status()
         return web.Response(body=self._metrics.render(status), headers={"Content-Type": CONTENT_TYPE})
+
+    async def reload(self, _request: web.Request) -> web.Response:
+        """Answer 200 when the configuration was taken again, else 422 with what is wrong: the present one goes on."""
+        try:
+            await self._reload()
+        except WalsyncError as error:
+            return _json({"code": error.code, "message": error.message, "hint": error.hint}, status=422)
+        return _json({"reloaded": True}, status=200)
+
+    async def refuse_reload(self, _request: web.Request) -> web.Response:
+        """Answer 403: what changes something asks for a token, always."""
+        refusal = {"code": "WS7006", "message": "/reload needs http.token", "hint": "set it, or send SIGHUP instead"}
+        return _json(refusal, status=403)
 
 
 class _Protect:
