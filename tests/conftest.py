@@ -12,6 +12,7 @@ pytest_plugins = [
     "fix_proxy",
     "fix_postgres",
     "fix_replication",
+    "fix_isolation",
     "fix_wal2json",
     "fix_check",
     "fix_prometheus",

@@ -33,8 +33,7 @@ class Lane:
 
     def follow(self, name: str, position: LSN, notify: Callable[[], None]) -> bool:
         """Follow from `position` on; False if the stream has passed it, or has ended."""
-        ended = self._reading is not None and self._reading.done()
-        if ended or not self.feed.follow(name, position, notify):
+        if self.error is not None or not self.feed.follow(name, position, notify):
             return False
         self._followers.add(name)
         return True
@@ -56,6 +55,15 @@ class Lane:
         self._reading = asyncio.create_task(self.feed.read(stream))
         self._reading.add_done_callback(self._ended)
 
+    def fail(self, error: BaseException) -> None:
+        """Tell the followers that there is no stream for them; they try again."""
+        self.error = (
+            error
+            if isinstance(error, WalsyncError)
+            else SourceUnavailable("WS2002", f"the stream to catch up on has ended: {str(error) or 'closed'}")
+        )
+        self.feed.wake()
+
     async def close(self) -> None:
         """End the stream, and with it the slot."""
         if self._reading is not None:
@@ -69,12 +77,7 @@ class Lane:
 
     def _ended(self, reading: asyncio.Task[None]) -> None:
         error = None if reading.cancelled() else reading.exception()
-        self.error = (
-            error
-            if isinstance(error, WalsyncError)
-            else SourceUnavailable("WS2002", f"the stream to catch up on has ended: {error or 'closed'}")
-        )
-        self.feed.wake()
+        self.fail(error or asyncio.CancelledError())
 
 
 class CatchUp:
@@ -99,12 +102,14 @@ class CatchUp:
                 break
             lane = Lane(self._upstream, position, self._max_bytes, self._durable)
             lane.follow(name, position, notify)
+            self._lanes.append(lane)  # at once: those that come back together share it
             try:
                 await lane.open(self._upstream, self._prepared)
-            except BaseException:
+            except BaseException as error:
+                self._lanes.remove(lane)
                 self._turn.release()
+                lane.fail(error)
                 raise
-            self._lanes.append(lane)
             log.info("catching_up", target=name, lsn=str(position))
             return lane
         log.info("catching_up_together", target=name, lsn=str(position))
@@ -114,8 +119,10 @@ class CatchUp:
         """Leave a lane, which ends when nobody follows it any more."""
         if lane.leave(name) and lane in self._lanes:
             self._lanes.remove(lane)
-            self._turn.release()
-            await lane.close()
+            try:
+                await lane.close()
+            finally:
+                self._turn.release()
 
     async def close(self) -> None:
         """End all lanes."""

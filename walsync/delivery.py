@@ -175,12 +175,15 @@ class Delivery:
 
     async def _join(self, position: LSN) -> None:
         """Follow the main stream from `position` on if it still has that, else one to catch up on."""
-        await self._leave_lane()
+        # The main stream first: while a lane is closed, it may pass what it still has now.
         if self._path.main.follow(self.name, position, self.notify):
             self._path.hold.release(self.name)
-            self._enter(TargetState.CATCHING_UP, "the main stream has what it lacks")
+            await self._leave_lane()
+            if self.progress.state is not TargetState.STREAMING:  # let go of in a write that brought it far enough
+                self._enter(TargetState.CATCHING_UP, "the main stream has what it lacks")
             self._settle()
             return
+        await self._leave_lane()
         self._path.main.leave(self.name)
         self._enter(TargetState.PARKED, f"the main stream has passed {position}: waits for one of its own")
         self._lane = await self._path.catch_up.join(self.name, position, self.notify)

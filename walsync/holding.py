@@ -52,7 +52,8 @@ class Hold:
         self._off_main.add(name)
         if kept:
             self._kept.add(name)
-            self._acknowledgement.set_aside(name)
+            if self._confirmed is not None:  # a crash while the slot was replaced leaves none: the main one waits then
+                self._acknowledgement.set_aside(name)
         self._changed.set()
 
     def release(self, name: str) -> None:
@@ -104,18 +105,10 @@ class Hold:
 
     async def _keep(self) -> None:
         await self._let_go()
-        lacking = {
-            name: lsn
-            for name, lsn in self._acknowledgement.members.items()
-            if lsn < self._acknowledgement.confirmed or name in self._off_main
-        }
-        if self.slot is not None:
-            self.slot = await self._upstream.hold_slot()
-            if self._confirmed is None:
-                log.error("hold_slot_lost", targets=sorted(lacking), hint="they get a new snapshot by themselves")
-                if self.slot is not None:
-                    await self._upstream.drop_hold()
-                    self.slot = None
+        await self._look()
+        # Whoever leaves the main stream from here on waits for the next turn: what follows may not hold for it.
+        off_main = set(self._off_main)
+        lacking = self._lacking()
         # What nothing holds any more needs no slot: that target gets a new snapshot, or a person.
         held = [lsn for lsn in lacking.values() if lsn >= self.held_from]
         if held:
@@ -124,21 +117,40 @@ class Hold:
             await self._upstream.drop_hold()
             log.info("hold_slot_dropped")
             self.slot = None
-        for name in self._doubted & self._off_main:
-            self._acknowledgement.set_aside(name)
-        for name in self._off_main - self._kept - self._doubted:
+        for name in off_main - self._kept - self._doubted:
             await self._upstream.note_state(name, RegistrationState.PARKED, self._durable(name))
-            if name in self._off_main:  # nor did it come back meanwhile
-                self._kept.add(name)
-                self._acknowledgement.set_aside(name)
-                log.info("target_held", target=name, lsn=str(self._durable(name)))
+            self._kept.add(name)
+            log.info("target_held", target=name, lsn=str(self._durable(name)))
+        # Not who came back meanwhile; but also who was noted before, came back, and has left once more.
+        for name in off_main & self._off_main:
+            self._acknowledgement.set_aside(name)
+
+    async def _look(self) -> None:
+        """Look for the slot: it may be gone, or be there though its creation was never answered."""
+        known, self.slot = self.slot, await self._upstream.hold_slot()
+        if self._confirmed is not None or (known is None and self.slot is None):
+            return
+        log.error("hold_slot_lost", targets=sorted(self._lacking()), hint="they get a new snapshot by themselves")
+        if self.slot is not None:
+            await self._upstream.drop_hold()
+            self.slot = None
+
+    def _lacking(self) -> dict[str, LSN]:
+        return {
+            name: lsn
+            for name, lsn in self._acknowledgement.members.items()
+            if lsn < self._acknowledgement.confirmed or name in self._off_main
+        }
 
     async def _hold(self, lowest: LSN) -> None:
         confirmed = self._confirmed
         if confirmed is not None and confirmed > lowest:
-            # Whoever left the main stream just now is further back; until it is set aside the main slot holds all.
+            # Whoever left the main stream just now is further back: the main slot still holds what all lack, and must
+            # not pass any of them while there is no other.
+            for name in self._off_main:
+                self._acknowledgement.take_back(name)
             await self._upstream.drop_hold()
-            confirmed = None
+            self.slot = confirmed = None
         if confirmed is None:
             self.slot = await self._upstream.copy_hold()
             log.info("hold_slot_created", lsn=str(self._confirmed))
@@ -149,10 +161,9 @@ class Hold:
         """End the hold of targets that the main stream waits for, once its slot holds all that they lack."""
         for name in self._kept - self._off_main:
             if self._durable(name) >= self._acknowledgement.confirmed:
+                self._kept.discard(name)  # at once: one that leaves meanwhile is noted as parked again
                 await self._upstream.note_state(name, RegistrationState.REGISTERED, self._durable(name))
-                if name not in self._off_main:
-                    self._kept.discard(name)
-                    log.info("target_released", target=name)
+                log.info("target_released", target=name)
 
     def _durable(self, name: str) -> LSN:
         return self._acknowledgement.durable(name) or self._acknowledgement.confirmed

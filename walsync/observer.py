@@ -102,7 +102,7 @@ class Observer:
 
     def _source(self, session: Session | None, slot: Slot | None, wal_end: LSN | None) -> SourceStatus:
         pipeline = self._pipeline
-        error = pipeline.source_error
+        error = pipeline.source_error or (session.hold.error if session is not None else None)
         blocker = pipeline.upstream.blocker
         blocked_by = None
         state = SourceState.STARTING if session is None else SourceState.STREAMING

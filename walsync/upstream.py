@@ -172,7 +172,16 @@ class Upstream:
 
     async def advance_hold(self, lsn: LSN) -> None:
         """Let the hold slot forget what committed below `lsn`; reads the WAL up to there, so it may take its time."""
-        await asyncio.to_thread(self._in_own_session, lambda session: slots.advance(session, self._hold_name, lsn))
+        session = await asyncio.to_thread(open_session, self._dsn, self._name)
+        advancing = asyncio.create_task(asyncio.to_thread(_advance, session, self._hold_name, lsn))
+        try:
+            await asyncio.shield(advancing)
+        finally:
+            while not advancing.done():
+                await asyncio.to_thread(session.cancel)
+                await asyncio.wait([advancing], timeout=_CANCEL_EVERY_SECONDS)
+            advancing.exception()  # the cancelled statement's: nobody else asks for it
+            await asyncio.to_thread(session.close)
 
     async def drop_hold(self) -> None:
         """Drop the hold slot."""
@@ -287,15 +296,6 @@ class Upstream:
                 calling.exception()
                 raise
 
-    def _in_own_session(self, function: Callable[[Connection], _T]) -> _T:
-        session = open_session(self._dsn, self._name)
-        try:
-            return function(session)
-        except psycopg2.Error as error:
-            raise source_error(error) from error
-        finally:
-            session.close()
-
     def _cancel(self) -> None:
         if self._session is not None:
             with suppress(psycopg2.Error):
@@ -318,6 +318,13 @@ def _identify(replication: Connection) -> tuple[Identity, tuple[timeline.Switch,
     try:
         identity = identify(replication)
         return identity, timeline.history(replication, identity.timeline)
+    except psycopg2.Error as error:
+        raise source_error(error) from error
+
+
+def _advance(session: Connection, name: str, lsn: LSN) -> None:
+    try:
+        slots.advance(session, name, lsn)
     except psycopg2.Error as error:
         raise source_error(error) from error
 

@@ -1,0 +1,71 @@
+"""Two targets, of which one goes away: what the tests of isolation share."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from fix_postgres import Database, Server
+from fix_proxy import Proxy
+from fix_replication import Replication, Running, slot_row
+from psycopg2.extensions import parse_dsn
+
+from walsync.lsn import LSN
+from walsync.status import TargetState
+
+ROWS = "SELECT id, name FROM t ORDER BY id"
+COUNT = "SELECT count(*) FROM t"
+WIDE = "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(%s::int, %s::int) AS i"
+
+
+@pytest.fixture
+def away(target: Database, new_proxy: Callable[[str, int], Proxy]) -> Proxy:
+    """Return the way to a target that can be closed."""
+    parts = parse_dsn(target.dsn)
+    return new_proxy(parts["host"], int(parts["port"]))
+
+
+@pytest.fixture
+def apart(
+    source: Database,
+    target: Database,
+    target_server: Server,
+    new_database: Callable[[Server], Database],
+    away: Proxy,
+) -> Replication:
+    """Two targets, one of them behind the proxy, and a backlog of the smallest size."""
+    source.execute("CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t VALUES (0, 'before')")
+    near = new_database(target_server)
+    plain = Replication(source, {"near": near, "far": target}, ["public.t"], {"backlog": {"max_bytes": "64kB"}})
+    return replace(plain, proxied={"far": away.dsn(target.name)})
+
+
+def insert(replication: Replication, first: int, last: int) -> None:
+    """Commit rows, each by itself."""
+    for row in range(first, last + 1):
+        replication.source.execute(WIDE, row, row)
+
+
+def rows(replication: Replication, name: str) -> int:
+    return int(replication.targets[name].execute(COUNT)[0][0])
+
+
+def hold(replication: Replication) -> object:
+    return slot_row(replication, "confirmed_flush_lsn", "_hold")
+
+
+async def park(replication: Replication, running: Running, away: Proxy, *, last: int) -> None:
+    """Close the way to one target, and change more than the backlog holds."""
+    away.refuse()
+    away.cut()
+    insert(replication, 1, last)
+    await running.until(lambda: rows(replication, "near") == last + 1, "the other target to have all rows")
+    await running.until(lambda: running.state("far") is TargetState.PARKED, "the one to be parked")
+    await running.until(lambda: hold(replication) is not None, "the hold slot")
+
+
+async def until_passed(replication: Replication, running: Running) -> None:
+    """Wait until the main slot no longer holds what the target lacks."""
+    lacks = running.progress("far").checkpoint
+    await running.until(
+        lambda: LSN.parse(slot_row(replication, "confirmed_flush_lsn")) > lacks, "the main slot to move past the target"
+    )

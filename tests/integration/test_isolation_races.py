@@ -1,0 +1,107 @@
+"""What happens at an awkward moment: let go of in the middle of a write, gone again at once, an answer that is lost."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from fix_isolation import ROWS, hold, insert, park, rows, until_passed
+from fix_postgres import Database
+from fix_proxy import Proxy
+from fix_replication import Replication, Running, locked
+from psycopg2.extensions import parse_dsn
+
+from walsync.status import TargetState
+
+SLOW = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_advisory_xact_lock_shared(NEW.id); RETURN NEW; END $$;
+CREATE TRIGGER wait BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION wait();
+ALTER TABLE t ENABLE ALWAYS TRIGGER wait
+"""
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = %s"
+
+
+@contextmanager
+def held_up(target: Database, row: int) -> Iterator[None]:
+    """Let the target, where `SLOW` was run, wait before it inserts this row."""
+    connection = target.connect()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", (row,))
+        yield
+        cursor.execute("SELECT pg_advisory_unlock(%s)", (row,))
+
+
+async def until_held_up(running: Running, target: Database, row: int) -> None:
+    await running.until(lambda: target.execute(WAITING, row)[0][0], f"the target to wait at row {row}")
+
+
+async def test_a_target_let_go_of_in_the_middle_of_a_write_goes_on_where_that_ends(apart: Replication) -> None:
+    near, far = apart.targets["near"], apart.targets["far"]
+    async with apart.running() as running:
+        await running.until_streaming()
+        near.execute(SLOW)
+        far.execute(SLOW)
+        with held_up(far, 2), held_up(near, 36):
+            with held_up(far, 1):
+                insert(apart, 1, 1)
+                await until_held_up(running, far, 1)
+                insert(apart, 2, 35)
+                await running.until(lambda: rows(apart, "near") == 36, "the other target to have them")
+                insert(apart, 36, 40)
+                await until_held_up(running, near, 36)
+            await until_held_up(running, far, 2)
+            insert(apart, 41, 80)
+            await running.until(lambda: hold(apart) is not None, "the slow one to be let go of")
+        await running.caught_up()
+    apart.assert_equal(ROWS)
+
+
+async def test_a_target_that_goes_again_as_soon_as_it_is_back_is_not_waited_for(
+    apart: Replication, away: Proxy
+) -> None:
+    far = apart.targets["far"]
+    async with apart.running() as running:
+        registry = ExitStack()
+        await running.until_streaming()
+        far.execute(SLOW)
+        await park(apart, running, away, last=300)
+        with held_up(far, 250):
+            away.accept()
+            await until_held_up(running, far, 250)
+            registry.enter_context(locked(apart.source, "walsync.target"))
+        await running.until(lambda: running.state("far") is TargetState.STREAMING, "it to be back")
+        away.refuse()
+        away.cut()
+        insert(apart, 301, 600)
+        await running.until(lambda: rows(apart, "near") == 601, "the other target to have all rows")
+        await running.until(lambda: running.state("far") is TargetState.PARKED, "it to be parked again")
+        registry.close()
+        await until_passed(apart, running)
+        away.accept()
+        await running.until_streaming()
+        await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
+    apart.assert_equal(ROWS)
+
+
+async def test_a_hold_slot_whose_creation_was_not_answered_is_found(
+    apart: Replication, away: Proxy, new_proxy: Callable[[str, int], Proxy]
+) -> None:
+    parts = parse_dsn(apart.source.dsn)
+    line = new_proxy(parts["host"], int(parts["port"]))
+    replication = replace(apart, changes={**apart.changes, "source": {"dsn": line.dsn(apart.source.name)}})
+    async with replication.running() as running:
+        await running.until_streaming()
+        line.on_bytes("to_server", b"pg_copy_logical_replication_slot", lambda: line.hold("to_client"))
+        away.refuse()
+        away.cut()
+        insert(apart, 1, 300)
+        await running.until(lambda: hold(apart) is not None, "the hold slot")
+        line.cut()
+        line.resume()
+        await running.until(lambda: rows(apart, "near") == 301, "the other target to have all rows")
+        await until_passed(apart, running)
+        away.accept()
+        await running.until_streaming()
+        await running.caught_up()
+        await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
+    apart.assert_equal(ROWS)
