@@ -12,11 +12,13 @@ from rich.text import Text
 from walsync.status import LastError, SourceStatus, Status, TableProgress, TargetState, TargetStatus
 
 _PLAIN_WIDTH: Final = 140  # for files and pipes, which have no width of their own
+_REASON_CHARACTERS: Final = 120
 _UNKNOWN: Final = "-"
 _WAL_IS_SAFE: Final = {None, "reserved", "extended"}
 _COLOURS: Final = {
     TargetState.STREAMING: "green",
     TargetState.RETRYING: "yellow",
+    TargetState.PARKED: "yellow",
     TargetState.STOPPED: "red",
     TargetState.NOT_RUNNING: "dim",
 }
@@ -45,9 +47,10 @@ def render(status: Status, *, note: str = "", title: str = "") -> RenderableType
     return Group(
         *(Text(text, style="dim") for text in lines if text),
         _source_line(status.source),
+        *_hold_line(status.source),
         *_backlog_line(status),
         table,
-        *(Text.from_markup(text) for text in (*_copies(status), *_errors(status))),
+        *(Text.from_markup(text) for text in (*_reasons(status), *_copies(status), *_errors(status))),
     )
 
 
@@ -90,6 +93,17 @@ def _source_line(source: SourceStatus) -> Text:
     return Text.from_markup(text)
 
 
+def _hold_line(source: SourceStatus) -> Iterator[Text]:
+    hold = source.hold
+    if hold is not None:
+        text = (
+            f"hold slot {escape(hold.slot)}: {human_bytes(hold.retained_bytes)} of WAL kept for targets that are away"
+        )
+        if hold.wal_status not in _WAL_IS_SAFE:
+            text += f", [red]wal_status {hold.wal_status}[/red]"
+        yield Text.from_markup(text)
+
+
 def _row(target: TargetStatus) -> tuple[str, ...]:
     synced = sum(1 for table in target.tables.values() if table.state is TableProgress.SYNCED)
     colour = _COLOURS.get(target.state, "cyan")
@@ -109,6 +123,13 @@ def _backlog_line(status: Status) -> Iterator[Text]:
     if backlog.transactions:
         bound = f" of {human_bytes(backlog.max_bytes)}" if backlog.max_bytes is not None else ""
         yield Text(f"backlog {human_bytes(backlog.bytes)}{bound}, {backlog.transactions} entries")
+
+
+def _reasons(status: Status) -> Iterator[str]:
+    for target in status.targets:
+        # What an error is the reason for is told with its hint.
+        if target.reason and target.last_error is None and target.state is not TargetState.STREAMING:
+            yield f"{escape(target.name)}: {escape(target.reason.splitlines()[0][:_REASON_CHARACTERS])}"
 
 
 def _copies(status: Status) -> Iterator[str]:
