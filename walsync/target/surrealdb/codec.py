@@ -49,12 +49,14 @@ class Codec(NamedTuple):
     """A type's two directions; `may_be_list` where a value may become an array, which in an array hides its depth.
 
     `always_scalar_id` says that every value may stand alone as a record's id: an int, a string or a uuid.
+    `equals_others` says that to the engine values of different texts may be equal: 1.10 and 1.1, 0 and -0.
     """
 
     to_object: Callable[[str], object]
     to_text: Callable[[Any], str]
     may_be_list: bool = False
     always_scalar_id: bool = False
+    equals_others: bool = False
 
 
 def decimal(text: str) -> CBORTag | None:
@@ -172,13 +174,13 @@ SCALARS: Final = {
     "bigint": INTEGER,
     "oid": INTEGER,
     "boolean": Codec(_boolean, lambda truth: "t" if truth else "f"),
-    "real": Codec(_float, write_float4),
-    "double precision": Codec(_float, write_float8),
-    "numeric": Codec(_numeric, _numeric_text),
+    "real": Codec(_float, write_float4, equals_others=True),
+    "double precision": Codec(_float, write_float8, equals_others=True),
+    "numeric": Codec(_numeric, _numeric_text, equals_others=True),
     "bytea": Codec(_bytes, lambda found: _BYTEA + found.hex()),
     "uuid": Codec(_uuid, _uuid_text, always_scalar_id=True),
     "timestamp without time zone": _timestamp_codec(""),
     "timestamp with time zone": _timestamp_codec("+00"),
     "interval": Codec(_interval, _interval_text),
-    "point": Codec(_point, _point_text),
+    "point": Codec(_point, _point_text, equals_others=True),
 }

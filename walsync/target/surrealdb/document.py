@@ -83,4 +83,4 @@ def _fits(value: object, levels: int) -> bool:
             return True
 
 
-DOCUMENT: Final = Codec(_read, _write, may_be_list=True)
+DOCUMENT: Final = Codec(_read, _write, may_be_list=True, equals_others=True)

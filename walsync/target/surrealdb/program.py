@@ -3,7 +3,7 @@
 A step is what a segment of changes comes to; between two of them the shape of a table has changed. Pure.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -34,9 +34,11 @@ Written: TypeAlias = list[dict[str, list[object]]]
 """Steps as the program takes them: the parts that have something to do, by name."""
 
 
-_MOVES: Final = ("moves", "edge_moves")
-_PUTS: Final = ("rows", "edges")
-_IN_ORDER: Final = ("moves", "rows", "edge_moves", "edges")
+_FILLED: Final = {"moves": "filled", "compared_moves": "compared_filled", "edge_moves": "edge_filled"}
+"""What becomes of rows that are filled."""
+
+_PUTS: Final = ("rows", "compared", "edges")
+_IN_ORDER: Final = ("moves", "compared_moves", "rows", "compared", "edge_moves", "edges")
 """The parts of a step that write rows; edges come after the records that they may lead to."""
 
 
@@ -104,7 +106,7 @@ class Step:
     emptied: list[object] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
     deleted: list[object] = field(default_factory=list)
-    parts: dict[str, Part] = field(default_factory=lambda: {name: Part() for name in (*_MOVES, *_PUTS)})
+    parts: dict[str, Part] = field(default_factory=lambda: {name: Part() for name in _IN_ORDER})
     lines: dict[int, dict[str, object]] = field(default_factory=dict)
 
     @property
@@ -129,7 +131,7 @@ class Step:
 
     def records_of(self, table: str) -> list[object]:
         """Name the records of a table that the step writes."""
-        moved = [row["row"] for name in _MOVES for row in self.parts[name].rows]
+        moved = [row["row"] for name in _FILLED for row in self.parts[name].rows]
         rows = [row for name in _PUTS for row in self.parts[name].rows]
         return [row["id"] for row in moved + rows if row["id"].value[0] == table]
 
@@ -184,6 +186,7 @@ class Program:
         """Add what changes of one shape come to, as the next step."""
         keyed: list[Change] = []
         without_key: dict[int, list[RowChange]] = {}
+        replaced: set[int] = set()
         for change in changes:
             if isinstance(change, Truncate):
                 for relation in change.relations:
@@ -193,26 +196,29 @@ class Program:
                 keyed.append(change)
             elif self._layouts.of(change.relation).key:
                 keyed.append(change)
+                if not isinstance(change, of_source.Insert):
+                    replaced.add(change.relation.relid)
             else:
                 without_key.setdefault(change.relation.relid, []).append(change)
         step = Step()
-        self._add_collapsed(step, collapse(keyed, lambda relation: self._layouts.of(relation).key))
+        self._add_collapsed(step, collapse(keyed, lambda relation: self._layouts.of(relation).key), replaced)
         for change in chain.from_iterable(without_key.values()):
             self._add_line(step, change)
         for number, row in step.lines.items():
             step.parts["rows"].add(row, self._may_be_missing[number])
         self._steps.append(step)
 
-    def _add_collapsed(self, step: Step, collapsed: Collapsed) -> None:
+    def _add_collapsed(self, step: Step, collapsed: Collapsed, replaced: Collection[int]) -> None:
+        """Add what rows come to; where all of a table's changes are inserts, there is nothing that a row may equal."""
         for relation in collapsed.truncated:
             self._truncate(step, self._layouts.of(relation).table)
         for table in collapsed.tables.values():
             layout = self._layouts.of(table.relation)
-            moves, puts = ("edge_moves", "edges") if layout.options.is_edge else ("moves", "rows")
+            moves, puts = _parts_of(layout, replaces=table.relation.relid in replaced)
             for key, state in table.rows.items():
                 match state:
                     case bytes():
-                        content = layout.content(read_tuple(state), layout.record(key))
+                        content = layout.whole(read_tuple(state), layout.record(key))
                         step.parts[puts].add(content, Subject(table.relation, layout, key))
                     case Delete():
                         step.deleted.append(layout.record(key))
@@ -292,8 +298,14 @@ def parameters(steps: Written) -> dict[str, object]:
 
 def parts(steps: Written) -> list[list[str]]:
     """Tell `statements.apply` which parts there are; rows that are filled are written as well."""
-    filled = {"moves": "filled", "edge_moves": "edge_filled"}
-    return [[*step, *(name for moves, name in filled.items() if moves in step)] for step in steps]
+    return [[*step, *(name for moves, name in _FILLED.items() if moves in step)] for step in steps]
+
+
+def _parts_of(layout: Layout, *, replaces: bool) -> tuple[str, str]:
+    """Name the parts that fill and put a table's rows."""
+    if layout.options.is_edge:
+        return "edge_moves", "edges"  # edges are deleted first
+    return ("compared_moves", "compared") if replaces and layout.equals_others else ("moves", "rows")
 
 
 def _old_row(change: RowChange) -> Sequence[Value] | None:

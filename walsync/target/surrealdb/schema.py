@@ -17,7 +17,7 @@ from walsync.target.base import Finding
 from walsync.target.collapse import Key
 from walsync.target.surrealdb.fields import define_fields
 from walsync.target.surrealdb.options import ENDS, Link, Options
-from walsync.target.surrealdb.statements import STAGE, STORE, name
+from walsync.target.surrealdb.statements import MARK, STAGE, STORE, name
 from walsync.target.surrealdb.statements import define as define_statement
 from walsync.target.surrealdb.values import RECORD_TAG, ValueForm, record_id, value_form
 
@@ -66,6 +66,13 @@ class Layout:
             self._add_links(content, values)
         return content
 
+    def whole(self, values: Sequence[Value], record: CBORTag) -> dict[str, object]:
+        """Make the record of a row that has all its values, as it will stand: without what is absent."""
+        content = self.content(values, record)
+        if self.options.null is None:
+            return content
+        return {field: value for field, value in content.items() if value is not self.options.null}
+
     def _add_links(self, content: dict[str, object], values: Sequence[Value]) -> None:
         for link, indexes in self._links:
             parts = [values[index] for index in indexes]
@@ -82,6 +89,11 @@ class Layout:
                     " columns of an edge NOT NULL",
                 )
             content[link.field] = link.record(key) if len(key) == len(parts) else self.options.null
+
+    @cached_property
+    def equals_others(self) -> bool:
+        """Tell whether rows of different texts may make records that are equal to the engine."""
+        return any(form.equals_others for form in self.forms)
 
     @cached_property
     def _links(self) -> list[tuple[Link, list[int]]]:
@@ -224,6 +236,8 @@ def define(tables: Iterable[Table], options: Mapping[int, Options], major: int) 
         yield " ".join((define_statement("table", table_name(table)), kind, schema))
         if its.is_schemafull:
             yield from define_fields(table, fields_of(table, its), its, major)
+            if copy_layout(table, its).equals_others:
+                yield f"DEFINE FIELD IF NOT EXISTS {MARK} ON {name(table_name(table))} TYPE option<uuid>"
 
 
 def table_parameter(name: str) -> CBORTag:

@@ -23,6 +23,9 @@ STAGE: Final = "_walsync_stage"
 
 DEFINE_STORE: Final = f"DEFINE TABLE IF NOT EXISTS {STORE}; DEFINE TABLE IF NOT EXISTS {STAGE}"
 
+MARK: Final = "_walsync"
+"""A field that a record has for a moment, so that it does not equal the one that takes its place."""
+
 PROBE: Final = "probe"
 
 TRY_TO_WRITE: Final = f"""
@@ -98,30 +101,57 @@ LET ${filled} = (SELECT VALUE
 """
 
 
+_UPSERT: Final = "UPSERT $row.id CONTENT $row RETURN NONE"
+_TELL_APART: Final = f"UPDATE $row.id MERGE {{ {MARK}: rand::uuid() }} RETURN NONE"
+_STORED_EQUALS: Final = "$row.id.* = $row"
+_MAY_EQUAL: Final = "$old != NONE AND (object::len($old) != object::len($row) OR $old = $row)"
+
+
+def _put(rows: str) -> str:
+    return f"FOR $row IN ${rows} {{ {_UPSERT} }};"
+
+
+# The engine stores nothing where the new record equals the stored one, and to it 1.10 equals 1.1, and 0 equals -0.
+# Something else is written first there. It is a field more: a record of other values might not be one that the owner's
+# definitions allow. The quick comparison finds no equal where the two differ in fields that are absent to the engine.
+def _put_exactly(rows: str) -> str:
+    return f"FOR $row IN ${rows} {{ IF {_STORED_EQUALS} {{ {_TELL_APART} }}; {_UPSERT} }};"
+
+
+def _put_exactly_whatever_is_absent(rows: str) -> str:
+    return f"FOR $row IN ${rows} {{ LET $old = $row.id.*; IF {_MAY_EQUAL} {{ {_TELL_APART} }}; {_UPSERT} }};"
+
+
 _PARTS: Final[Mapping[str, str]] = {
     "moves": _fill("moves", "filled"),
+    "compared_moves": _fill("compared_moves", "compared_filled"),
     "edge_moves": _fill("edge_moves", "edge_filled"),
     "truncated": "FOR $table IN $truncated { DELETE $table RETURN NONE };",
     "emptied": "DELETE $ended RETURN NONE;",
     "held": "DELETE $gone RETURN NONE;",
     "deleted": "DELETE $deleted RETURN NONE;",
-    "filled": "FOR $row IN $filled { UPSERT $row.id CONTENT $row RETURN NONE };",
-    "rows": "FOR $row IN $rows { UPSERT $row.id CONTENT $row RETURN NONE };",
+    "filled": _put("filled"),
+    "compared_filled": _put_exactly_whatever_is_absent("compared_filled"),
+    "rows": _put("rows"),
+    "compared": _put_exactly("compared"),
     "edge_filled": _relate("edge_filled"),
     "edges": _relate("edges"),
 }
 """The parts of a step, in order; each is there only if it has something to do, and reads a parameter of its own: the
 engine copies a parameter as a whole whenever one of its fields is asked for."""
 
+# Of a record that the transaction itself has written 3.0 tells all but the id.
+_AFTER_THE_FIRST_STEP: Final = {"compared": _put_exactly_whatever_is_absent("compared")}
+
 _PARAMETER: Final = re.compile(
-    r"\$(moves|edge_moves|truncated|emptied|ended|held|equal|gone|deleted|filled|rows|edge_filled|edges)\b"
+    r"\$((?:compared_|edge_)?(?:moves|filled)|truncated|emptied|ended|held|equal|gone|deleted|rows|compared|edges)\b"
 )
 
 
 def apply(steps: Sequence[Collection[str]]) -> str:
     """Write the steps whose parts are named; the parameter of the second step's rows is ``$rows1``."""
     texts = (
-        _PARAMETER.sub(rf"$\g<1>{number}", text)
+        _PARAMETER.sub(rf"$\g<1>{number}", _AFTER_THE_FIRST_STEP.get(part, text) if number else text)
         for texts in (_LOOKS, _PARTS)
         for number, parts in enumerate(steps)
         for part, text in texts.items()

@@ -37,12 +37,14 @@ class ValueForm:
     """How a column's values are sent and read back.
 
     `encode` gives what cbor2 is to write (NULL is None), and raises TargetRefused for a text that is not of the type.
-    `decode` turns what cbor2 made of the engine's answer into Postgres text. `always_scalar_id` is for record ids.
+    `decode` turns what cbor2 made of the engine's answer into Postgres text. `always_scalar_id` is for record ids;
+    `equals_others` tells that values of different texts may be equal to the engine.
     """
 
     encode: Callable[[bytes | None], object]
     decode: Callable[[Any], bytes | None]
     always_scalar_id: bool
+    equals_others: bool
 
 
 def value_form(column: str, type_: PgType) -> ValueForm:
@@ -53,7 +55,8 @@ def value_form(column: str, type_: PgType) -> ValueForm:
     def decode(found: object) -> bytes | None:
         return None if found is None else to_text(found).encode()
 
-    return ValueForm(guard(column, type_.name, codec.to_object, None), decode, codec.always_scalar_id)
+    encode = guard(column, type_.name, codec.to_object, None)
+    return ValueForm(encode, decode, codec.always_scalar_id, codec.equals_others)
 
 
 def record_id(table: str, forms: Sequence[ValueForm], key: Sequence[bytes]) -> CBORTag:
@@ -127,7 +130,7 @@ def _array(element: PgType) -> Codec:
         array = Array.from_nested(found, codec.to_text, dimensions=1 if codec.may_be_list else None)
         return write_array(array, delimiter)
 
-    return Codec(to_object, to_text, may_be_list=True)
+    return Codec(to_object, to_text, may_be_list=True, equals_others=codec.equals_others)
 
 
 def _composite(attributes: Sequence[tuple[str, PgType]]) -> Codec:
@@ -143,7 +146,7 @@ def _composite(attributes: Sequence[tuple[str, PgType]]) -> Codec:
     def to_text(found: Mapping[str, Any]) -> str:
         return write_composite(None if found[name] is None else codec.to_text(found[name]) for name, codec in codecs)
 
-    return Codec(to_object, to_text)
+    return Codec(to_object, to_text, equals_others=any(codec.equals_others for _, codec in codecs))
 
 
 def _range(subtype: PgType) -> Codec:
@@ -173,7 +176,7 @@ def _range(subtype: PgType) -> Codec:
             Range(*bounds, lower_inclusive=found["lo_inc"], upper_inclusive=found["hi_inc"], empty=False)
         )
 
-    return Codec(to_object, to_text)
+    return Codec(to_object, to_text, equals_others=codec.equals_others)
 
 
 def _multirange(subtype: PgType) -> Codec:
@@ -185,7 +188,7 @@ def _multirange(subtype: PgType) -> Codec:
     def to_text(found: Sequence[Any]) -> str:
         return write_multirange([read_range(codec.to_text(each)) for each in found])
 
-    return Codec(to_object, to_text, may_be_list=True)
+    return Codec(to_object, to_text, may_be_list=True, equals_others=codec.equals_others)
 
 
 _HSTORE: Final = Codec(read_hstore, write_hstore)
