@@ -53,11 +53,11 @@ def hold(replication: Replication) -> object:
     return slot_row(replication, "confirmed_flush_lsn", "_hold")
 
 
-async def park(replication: Replication, running: Running, away: Proxy, *, last: int) -> None:
+async def park(replication: Replication, running: Running, away: Proxy, *, first: int = 1, last: int) -> None:
     """Close the way to one target, and change more than the backlog holds."""
     away.refuse()
     away.cut()
-    insert(replication, 1, last)
+    insert(replication, first, last)
     await running.until(lambda: rows(replication, "near") == last + 1, "the other target to have all rows")
     await running.until(lambda: running.state("far") is TargetState.PARKED, "the one to be parked")
     await running.until(lambda: hold(replication) is not None, "the hold slot")

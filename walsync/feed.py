@@ -55,7 +55,8 @@ class Feed:
         if not self.backlog.attach(name, position):
             return False
         self._notify[name] = notify
-        return True
+        self.moved()  # it may stand further than it was waited for: there is room again
+        return self.backlog.follows(name)
 
     def leave(self, name: str) -> None:
         """Follow no longer: the backlog is not kept for this target."""
