@@ -1,0 +1,189 @@
+"""What the server has too little of: WAL that slots may keep, slots; and targets that are slow, or away together."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+
+import yaml
+from fix_isolation import ROWS, hold, insert, park, rows, until_passed
+from fix_postgres import Database, Server
+from fix_proxy import Proxy
+from fix_replication import SECONDS, Command, Replication, Running, checkpoint, locked, slot_row
+from fix_walsync import Walsync, eventually
+
+from walsync.demo.engines import PostgresServer
+from walsync.lsn import LSN
+from walsync.status import LastError, TargetState
+
+FILL = "SELECT pg_create_physical_replication_slot(%s)"
+FREE = "SELECT pg_drop_replication_slot(%s)"
+
+
+def on_own_server(
+    apart: Replication, server: PostgresServer, new_database: Callable[[Server], Database]
+) -> Replication:
+    source = new_database(server)
+    source.execute("CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t VALUES (0, 'before')")
+    return replace(apart, source=source)
+
+
+async def source_error(running: Running) -> LastError | None:
+    return (await running.status()).source.last_error
+
+
+async def test_a_hold_slot_that_the_server_invalidates_costs_its_target_a_snapshot_and_nobody_else(
+    apart: Replication,
+    away: Proxy,
+    start_server: Callable[..., PostgresServer],
+    new_database: Callable[[Server], Database],
+) -> None:
+    server = start_server(18, max_slot_wal_keep_size="48MB", min_wal_size="32MB")
+    apart = on_own_server(apart, server, new_database)
+    async with apart.running() as running:
+        await running.until_streaming()
+        await park(apart, running, away, last=300)
+        await until_passed(apart, running)
+        last = 300
+        while hold(apart) is not None and last < 320:
+            last += 1
+            insert(apart, last, last)
+            [(now,)] = apart.source.execute("SELECT pg_current_wal_lsn()")
+            apart.source.execute("SELECT pg_switch_wal()")
+            await running.until(
+                lambda now=now: LSN.parse(slot_row(apart, "confirmed_flush_lsn")) >= LSN.parse(now),  # type: ignore[misc]
+                "the main slot to move",
+            )
+            apart.source.execute("CHECKPOINT")
+            if slot_row(apart, "wal_status", "_hold") == "lost":
+                await running.until(lambda: hold(apart) is None, "the lost slot to be dropped")
+        assert hold(apart) is None
+        assert running.state("near") is TargetState.STREAMING
+        copied = running.progress("near").copied_rows
+        away.accept()
+        await running.until_streaming()
+        insert(apart, last + 1, last + 10)
+        await running.caught_up()
+        assert running.progress("far").copied_rows == {"public.t": last + 1}
+        assert running.progress("near").copied_rows == copied
+    apart.assert_equal(ROWS)
+
+
+async def test_too_few_slots_delay_the_target_that_is_away_and_are_said(
+    apart: Replication,
+    away: Proxy,
+    start_server: Callable[..., PostgresServer],
+    new_database: Callable[[Server], Database],
+) -> None:
+    server = start_server(18, max_replication_slots="3")
+    apart = on_own_server(apart, server, new_database)
+    async with apart.running() as running:
+        await running.until_streaming()
+        apart.source.execute(FILL, "one")
+        apart.source.execute(FILL, "two")
+        away.refuse()
+        away.cut()
+        insert(apart, 1, 300)
+        await running.until(lambda: rows(apart, "near") == 301, "the other target to have all rows")
+        assert running.pipeline.session is not None
+        keeper = running.pipeline.session.hold
+        await running.until(lambda: keeper.error, "the hold slot to be refused")
+        said = await source_error(running)
+        assert said is not None
+        assert said.code == "WS2404"
+        apart.source.execute(FREE, "one")
+        await running.until(lambda: hold(apart) is not None, "the hold slot")
+        await until_passed(apart, running)
+        assert await source_error(running) is None
+        away.accept()
+        await running.until(lambda: code(running, "far") == "WS2404", "no slot to be left to catch up through")
+        insert(apart, 301, 310)
+        await running.until(lambda: rows(apart, "near") == 311, "the other target to have all rows")
+        apart.source.execute(FREE, "two")
+        await running.until_streaming()
+        await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
+    apart.assert_equal(ROWS)
+
+
+def code(running: Running, name: str) -> str | None:
+    error = running.progress(name).error
+    return error.code if error is not None else None
+
+
+def test_targets_that_come_back_together_share_a_stream(
+    apart: Replication,
+    away: Proxy,
+    target_server: Server,
+    new_database: Callable[[Server], Database],
+    start_command: Callable[[Replication], Command],
+) -> None:
+    other = new_database(target_server)
+    targets = {**apart.targets, "other": other}
+    proxied = {**apart.proxied, "other": away.dsn(other.name)}
+    changes = {"backlog": {"max_bytes": "64kB", "catch_up_streams": 1}}
+    apart = replace(apart, targets=targets, proxied=proxied, changes=changes)
+    command = start_command(apart)
+    for name in targets:
+        command.until_state(TargetState.STREAMING, name)
+    numbers = count(1)
+    eventually(lambda: are_level(apart, next(numbers)), SECONDS, "both to stand at the same position")
+    away.refuse()
+    away.cut()
+    last = next(numbers)
+    insert(apart, last, last + 300)
+    for name in ("far", "other"):
+        command.until_state(TargetState.PARKED, name)
+    eventually(lambda: len(command.log("target_held")) == 2, SECONDS, "both to be held")
+    away.accept()
+    for name in targets:
+        command.until_state(TargetState.STREAMING, name)
+    eventually(lambda: hold(apart) is None, SECONDS, "the hold slot to be dropped")
+    assert command.log("catching_up_together")
+    command.walsync.terminate()
+    assert command.walsync.wait(SECONDS) == 0
+    apart.assert_equal(ROWS)
+
+
+def are_level(apart: Replication, row: int) -> bool:
+    """Change one more row, and tell whether two targets have it in a batch of the same end."""
+    insert(apart, row, row)
+    eventually(lambda: {rows(apart, name) for name in apart.targets} == {row + 1}, SECONDS, "all to have the row")
+    return checkpoint(apart.targets["far"]) == checkpoint(apart.targets["other"])
+
+
+async def test_a_target_that_is_slow_delays_nobody_and_catches_up(apart: Replication) -> None:
+    async with apart.running() as running:
+        await running.until_streaming()
+        with locked(apart.targets["far"], "t"):
+            insert(apart, 1, 300)
+            await running.until(
+                lambda: running.progress("near").position > running.progress("far").position, "one to be ahead"
+            )
+            await running.until(lambda: rows(apart, "near") == 301, "the other target to have all rows")
+            await until_passed(apart, running)
+        await running.caught_up()
+        await running.until_streaming()
+        await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
+    apart.assert_equal(ROWS)
+
+
+async def test_drop_removes_the_hold_slot_and_the_next_run_one_that_nobody_needs(
+    apart: Replication, away: Proxy, walsync_command: Callable[..., Walsync]
+) -> None:
+    config = yaml.safe_dump(apart.content)
+    async with apart.running() as running:
+        await running.until_streaming()
+        await park(apart, running, away, last=300)
+    assert walsync_command(config).run("drop", "--target", "far") == 0
+    assert hold(apart) is not None
+    near = replace(apart, targets={"near": apart.targets["near"]})
+    async with near.running() as running:
+        await running.until_streaming()
+        await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
+    apart.targets["far"].execute("DELETE FROM walsync.checkpoint")
+    away.accept()
+    async with apart.running() as running:
+        await running.until_streaming()
+        await park(apart, running, away, first=301, last=600)
+    assert walsync_command(config).run("drop") == 0
+    assert slot_row(apart, "slot_name") is None
+    assert hold(apart) is None
