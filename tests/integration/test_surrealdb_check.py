@@ -1,16 +1,22 @@
 """What `walsync check` finds out about a SurrealDB server, each with the code and what mends it."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from conformance.bench_surrealdb_server import ServerBench
-from fix_check import PASSWORD, configuration, problems
+from fix_check import PASSWORD, configuration, problems, the_problem
 from fix_postgres import Database
 from fix_proxy import Proxy
 from fix_surrealdb import PASSWORD as ROOT
 from fix_surrealdb import USER, VERSIONS, SurrealServer
 from fix_walsync import free_port
+
+from walsync.check.reasons import REASONS
 
 
 @pytest.fixture(params=VERSIONS)
@@ -70,6 +76,7 @@ def keys(**changes: object) -> Callable[[ServerBench], dict[str, object]]:
     ("change", "code"),
     [
         (keys(url=f"ws://127.0.0.1:{free_port()}/rpc"), "WS4101"),
+        (keys(url=f"wss://127.0.0.1:{free_port()}/rpc", ca_file="/absent.pem"), "WS4608"),
         (keys(password=PASSWORD), "WS4609"),
         (keys(level="database"), "WS4609"),
         (viewer, "WS4202"),
@@ -87,9 +94,39 @@ async def test_what_would_keep_a_server_from_working_is_found(
     assert [(one.code, one.where) for one in found] == [(code, "target graph")]
     assert found[0].message
     assert found[0].hint
+    assert found[0].why == REASONS[code]
 
 
 async def test_nothing_is_found_where_nothing_is_wrong_and_nothing_is_made(users: Database, bench: ServerBench) -> None:
     assert await problems(configuration(users.dsn, block(bench))) == []
     (databases,) = bench.server.execute("INFO FOR NS STRUCTURE", "app", "app")
     assert bench.database not in {one["name"] for one in databases["databases"]}
+
+
+async def test_an_address_is_no_directory(
+    users: Database, bench: ServerBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ws:").touch()  # where the address, read as a path from here, would begin
+    monkeypatch.chdir(tmp_path)
+    assert await problems(configuration(users.dsn, block(bench))) == []
+
+
+@pytest.mark.parametrize(("version", "code"), [(None, "WS4610"), ("surrealdb-1.5.6", "WS4611")])
+async def test_what_is_no_surrealdb_that_fits_is_found(users: Database, version: str | None, code: str) -> None:
+    async def rpc(request: web.Request) -> web.StreamResponse:
+        if version is None:
+            return web.Response(text="something else")
+        socket = web.WebSocketResponse(protocols=("cbor",))
+        await socket.prepare(request)
+        await socket.receive()
+        await socket.send_bytes(cbor2.dumps({"id": "1", "result": version}))
+        await socket.receive()
+        return socket
+
+    application = web.Application()
+    application.router.add_get("/rpc", rpc)
+    async with TestServer(application) as server:
+        keys = {"name": "graph", "type": "surrealdb", "url": f"ws://127.0.0.1:{server.port}/rpc", "namespace": "app"}
+        target = {**keys, "database": "app", "username": USER, "password": ROOT}
+        found = await the_problem(configuration(users.dsn, target), code)
+    assert found.where == "target graph"

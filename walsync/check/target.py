@@ -53,7 +53,7 @@ async def examine(target: Target, settings: TargetSettings, batch: BatchSettings
                 "its role may not set session_replication_role",
                 "on the target, Postgres 15 or later: GRANT SET ON PARAMETER session_replication_role TO <role>",
             )
-        if isinstance(settings, SurrealDBSettings):
+        if isinstance(settings, SurrealDBSettings) and not settings.is_server:
             _check_directory(settings, report, where=where)
         if isinstance(settings, PostgresSettings):
             await asyncio.to_thread(_examine_database, settings, source, tables, report, where=where)
