@@ -1,15 +1,12 @@
 """workerd, the engine that Cloudflare runs D1 on, with the gateway Worker and six databases; offline.
 
-npm unpacks it from tests/workerd once, whoever asks first. One process serves all tests of a session; `d1_database`
-hands out its databases, empty. `Plain` reads and troubles one without the gateway.
+One process serves all tests of a session; `d1_database` hands out its databases,
+empty. `Plain` reads and troubles one without the gateway.
 """
 
-import fcntl
 import hashlib
 import hmac
 import json
-import os
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -22,11 +19,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-WORKERD = Path(__file__).parent / "workerd"
-LOCK = WORKERD / "package-lock.json"
-INSTALLED = WORKERD / "node_modules" / ".package-lock.json"  # npm writes it last
-INSTALL_SECONDS = 300
-STOP_SECONDS = 20
+from walsync.demo.engines import workerd as engines
+
 ANSWER_SECONDS = 60
 
 REGIONS: Final = ("WNAM", "ENAM", "WEUR", "EEUR", "APAC", "OC")
@@ -35,51 +29,22 @@ SECRET: Final = "a secret of the tests alone"
 PREVIOUS_SECRET: Final = "the one before it"
 SECRETS: Final = {"WALSYNC_SECRET": SECRET, "WALSYNC_SECRET_PREVIOUS": PREVIOUS_SECRET}
 
-# Nothing of this may leave the machine, or colour the output.
-QUIET: Final = {"CI": "1", "WRANGLER_SEND_METRICS": "false", "WRANGLER_SEND_ERROR_REPORTS": "false"}
-
 Rows = list[tuple[Any, ...]]
-
-
-class WorkerdMissing(Exception):
-    """workerd cannot be installed or started here."""
 
 
 class SqlRefused(Exception):
     """The database refused what a test asked of it."""
 
 
-class Workerd:
+class Workerd(engines.Workerd):
     """A running workerd; its databases are called by the names of their bindings."""
 
     def __init__(self, folder: Path, secrets: Mapping[str, str] = SECRETS) -> None:
-        _install()
-        databases = {name: name.lower() for name in DATABASES}
-        options = {"folder": str(folder), "databases": databases, "secrets": dict(secrets)}
-        self._process = subprocess.Popen(
-            ["node", str(WORKERD / "run.mjs"), json.dumps(options)],
-            stdin=subprocess.PIPE,  # it ends when this does
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **QUIET},
-        )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line.startswith("{"):
-            self._process.kill()
-            raise WorkerdMissing(f"workerd did not start:\n{line}{self._process.communicate()[0]}")
-        addresses = json.loads(line)
-        self.url = addresses["gateway"].rstrip("/")
-        self._plain_url = addresses["plain"].rstrip("/")
+        super().__init__(folder, DATABASES, secrets)
 
     def plain(self, database: str) -> "Plain":
         """Return what reads and troubles a database."""
-        return Plain(f"{self._plain_url}/{database}")
-
-    def close(self) -> None:
-        """End it."""
-        self._process.communicate(timeout=STOP_SECONDS)
+        return Plain(f"{self.plain_url}/{database}")
 
 
 class Plain:
@@ -132,22 +97,6 @@ def signed_headers(path: str, body: bytes, *, secret: str = SECRET, timestamp: f
     message = f"{at}.POST.{path}.".encode() + body
     signature = hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
     return {"x-walsync-timestamp": at, "x-walsync-signature": signature}
-
-
-def _install() -> None:
-    with LOCK.open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another session may be installing; let go when the file is closed
-        if INSTALLED.exists() and INSTALLED.stat().st_mtime >= LOCK.stat().st_mtime:
-            return
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(WORKERD)]
-        try:
-            answer = subprocess.run(
-                command, check=False, capture_output=True, text=True, timeout=INSTALL_SECONDS, cwd=WORKERD
-            )
-        except FileNotFoundError:
-            raise WorkerdMissing("npm is not installed; the tests need it for workerd") from None
-        if answer.returncode != 0:
-            raise WorkerdMissing(f"{' '.join(command)} failed:\n{answer.stdout}{answer.stderr}")
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from fix_walsync import Walsync, eventually
 
+from walsync.demo.stage import ALL_REGIONS
+
 SECONDS = 120  # a bound for a busy machine: a whole run takes a quarter of it on an idle one
 TARGETS = ("replica", "weur", "enam", "apac", "graph")
 SHORT = ("demo", "--seconds", "1", "--rate", "100", "--seed", "7")
@@ -167,20 +169,43 @@ def test_a_row_that_differs_in_one_target_makes_the_demo_fail(demo: Walsync, fol
     assert output.endswith("NOT EQUAL\n")
 
 
-def _check_a_green_run(output: str) -> None:
+def test_six_regions_on_workerd_are_equal_too(demo: Walsync, folder: Path) -> None:
+    assert demo.run(*SHORT, "--workerd", timeout=2 * SECONDS) == 0, demo.output
+
+    _check_a_green_run(demo.stdout.read_text(), ("replica", *ALL_REGIONS, "graph"))
+    eventually(lambda: _is_empty(folder), SECONDS, "everything to be gone")
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"WALSYNC_WORKERD": "/nowhere"}, "export WALSYNC_WORKERD="),
+        ({"PATH": "/nowhere"}, "apt-get install nodejs npm"),
+    ],
+)
+def test_what_workerd_needs_and_is_not_there_is_named(
+    walsync_command: Callable[..., Walsync], environment: dict[str, str], said: str
+) -> None:
+    demo = walsync_command("", **environment)
+    assert demo.run("demo", "--workerd", timeout=SECONDS) == 2
+    assert "WS1905" in demo.stderr.read_text()
+    assert said in demo.stderr.read_text()
+
+
+def _check_a_green_run(output: str, targets: tuple[str, ...] = TARGETS) -> None:
     assert "\x1b" not in output
     assert re.search(r"SIGKILL of walsync, process \d+", output)
-    assert re.search(r"all five follow again .* rows copied again: 0;", output)
+    assert re.search(r"all (?:five|eight) follow again .* rows copied again: 0;", output)
     changes = {
         name: int(count.replace(",", "")) for name, count in re.findall(r"  (\w+) +\+([\d,]+) changes, from", output)
     }
     assert changes.pop("replica") == 0
-    assert sorted(changes) == sorted({*TARGETS} - {"replica"})
+    assert sorted(changes) == sorted({*targets} - {"replica"})
     assert all(count > 0 for count in changes.values()), output
     verdicts = re.findall(r"^(?:app|media)\.\w+ .*", output, re.MULTILINE)
     assert len(verdicts) == 11
-    assert all(line.split()[-5:] == ["equal"] * 5 for line in verdicts)
-    for name in TARGETS:
+    assert all(line.split()[-len(targets) :] == ["equal"] * len(targets) for line in verdicts)
+    for name in targets:
         assert re.search(rf"^{name} .* ms +equal *$", output, re.MULTILINE), name
     assert output.splitlines()[-2].endswith(": all equal")
 

@@ -17,7 +17,7 @@ from fix_walsync import Walsync
 from surrealdb._surrealdb_ext import AsyncEmbeddedDB
 
 from walsync.demo.compare import PostgresReader, compare
-from walsync.demo.reading_d1 import D1Reader
+from walsync.demo.reading_d1 import FileReader
 from walsync.demo.reading_surrealdb import DATABASE, NAMESPACE, SurrealDBReader
 from walsync.demo.watch import Sight
 from walsync.demo.workload import Operation, Style, Transaction, Workload
@@ -118,7 +118,7 @@ def stored(source: Database, tmp_path: Path, walsync_command: Callable[..., Wals
 
 
 def found_in_d1(source: PostgresReader, folder: Path) -> dict[str, tuple[int, int]]:
-    found = compare(source, D1Reader(folder / "weur.sqlite", source), ["app"])
+    found = compare(source, FileReader(folder / "weur.sqlite", source), ["app"])
     return {one.table.name: (len(one.missing), len(one.extra)) for one in found if not one.equal}
 
 

@@ -36,6 +36,8 @@ class Options:
     rate: float = 200.0
     seed: int = 1
     keep: bool = False
+    on_workerd: bool = False
+    """Six D1 databases behind the gateway Worker, instead of three files."""
 
 
 def run(options: Options) -> bool:
@@ -44,7 +46,7 @@ def run(options: Options) -> bool:
     for folder in leftovers.remove():
         display.say(f"removed what a demo that was killed had left: {folder}")
     display.say("starting two servers")
-    with Stage() as stage:
+    with Stage(on_workerd=options.on_workerd) as stage:
         return _Demo(options, stage, display).run()
 
 
@@ -73,11 +75,13 @@ class _Demo:
         return equal
 
     def _copy(self) -> None:
-        """Let walsync make its five snapshots."""
+        """Let walsync make its snapshots."""
         source = PostgresReader(self._stage.source.dsn())
         rows = sum(source.count(table) for table in source.tables(tables.SCHEMAS))
         self._stage.child.start()
-        self._display.say(f"walsync run, process {self._stage.child.pid}: five snapshots of {rows:,} rows begin")
+        self._display.say(
+            f"walsync run, process {self._stage.child.pid}: {self._stage.number} snapshots of {rows:,} rows begin"
+        )
         with self._display.copying(rows):
             self._go_on(self._watch.all_stream, "the snapshots")
         for sight in self._watch.targets.values():
@@ -123,7 +127,8 @@ class _Demo:
         self._go_on(self._watch.all_stream, "the targets to follow the stream again")
         copied = sum(sight.copied_by_this_process for sight in self._watch.targets.values())
         self._display.say(
-            f"all five follow again {time.monotonic() - began:.1f} s after the SIGKILL; rows copied again: {copied};"
+            f"all {self._stage.number} follow again {time.monotonic() - began:.1f} s after the SIGKILL;"
+            f" rows copied again: {copied};"
             f" transactions committed meanwhile: {tally.committed - committed:,}"
         )
 
@@ -169,7 +174,7 @@ class _Demo:
         equal = _equal(found)
         rows = sum(one.rows for comparisons in found.values() for one in comparisons)
         self._display.conclude(
-            f"{rows:,} rows in five targets compared value by value, after {tally.rows:,} changes"
+            f"{rows:,} rows in {self._stage.number} targets compared value by value, after {tally.rows:,} changes"
             f" ({tally.rows / seconds:,.0f}/s), a SIGKILL and an outage",
             equal=equal,
         )

@@ -8,7 +8,7 @@ from typing import Final
 
 from walsync.demo.display import Display
 from walsync.demo.engines import PostgresServer
-from walsync.demo.stage import CONFIG, GRAPH, REGIONS, REPLICA, Stage
+from walsync.demo.stage import CONFIG, GRAPH, REPLICA, Place, Stage, places
 from walsync.demo.watch import Watch
 
 _LOOK_SECONDS: Final = 0.5
@@ -25,7 +25,7 @@ def everything(stage: Stage, watch: Watch, display: Display) -> None:
         while True:
             everywhere = _look_after(stage, watch, display)
             for table in sorted(everywhere - known):
-                display.say(f"{table} is in all five targets")
+                display.say(f"{table} is in all {stage.number} targets")
             known |= everywhere
     except KeyboardInterrupt:
         display.print()
@@ -62,18 +62,25 @@ def _tell(stage: Stage, display: Display) -> None:
         "log": f"{folder / 'log'}",
         "source": _psql(source),
         REPLICA: _psql(stage.target),
-        **{name: f"sqlite3 -readonly {folder / name}.sqlite" for name in REGIONS},
+        **{place.name: _d1(place) for place in places(folder)[1] if place.name in stage.regions},
         GRAPH: f"surrealkv://{folder / GRAPH}  (walsync holds it: open a copy)",
     }
     for name, line in lines.items():
         display.print(f"  {name:9} {line}")
     sql = f"CREATE TABLE {_TABLE} (id integer PRIMARY KEY, body text); INSERT INTO {_TABLE} VALUES (1, 'hello')"
-    display.print("A table of your own: create it, let walsync look again, and see it in all five targets:")
+    display.print(f"A table of your own: create it, let walsync look again, and see it in all {stage.number} targets:")
     display.print(f'  $ {_psql(source)} -c "{sql}"')
     display.print(
         f"  $ kill {stage.child.pid}  # walsync drains and ends; it is started again here, and finds the table"
     )
     display.print(f"  $ {shlex.quote(sys.executable)} -m walsync.demo.look {folder} {_TABLE}")
+
+
+def _d1(place: Place) -> str:
+    if place.address.startswith("sqlite://"):
+        return f"sqlite3 -readonly {place.address.removeprefix('sqlite://')}"
+    question = '{"raw": true, "statements": [["SELECT count(*) FROM app__orgs", []]]}'
+    return f"curl {place.address} -d '{question}'"
 
 
 def _psql(server: PostgresServer) -> str:

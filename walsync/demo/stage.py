@@ -1,7 +1,9 @@
-"""Everything that the demo lets run: two servers, a folder with the other targets, and the walsync between them."""
+"""Everything that the demo lets run: two servers, the other targets, and the walsync between them."""
 
+import os
+import secrets
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,8 @@ from walsync.demo.child import Child
 from walsync.demo.compare import PostgresReader, Reader
 from walsync.demo.engines import PostgresServer, free_port, from_wheel
 from walsync.demo.engines.installation import workspace
-from walsync.demo.reading_d1 import D1Reader
+from walsync.demo.engines.workerd import Workerd, find
+from walsync.demo.reading_d1 import FileReader, WorkerdReader
 from walsync.demo.reading_surrealdb import DATABASE, NAMESPACE, SurrealDBReader, require_engine
 from walsync.lsn import LSN
 
@@ -22,8 +25,12 @@ SOURCE_VERSION: Final = 18
 TARGET_VERSION: Final = 16
 REPLICA: Final = "replica"
 REGIONS: Final = ("weur", "enam", "apac")
+ALL_REGIONS: Final = ("wnam", "enam", "weur", "eeur", "apac", "oc")
+"""Those that Cloudflare has, each a database on workerd."""
+
 GRAPH: Final = "graph"
 CONFIG: Final = "walsync.yaml"
+_PLAIN: Final = "workerd.url"
 SCHEMAS: Final = ("app.*", "media.*", "public.*")
 """`public` is empty: what somebody creates there takes part."""
 
@@ -31,7 +38,9 @@ SCHEMAS: Final = ("app.*", "media.*", "public.*")
 class Stage:
     """Opened by `with`, which ends and removes it all."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_workerd: bool = False) -> None:
+        self._on_workerd = on_workerd
+        self.regions = ALL_REGIONS if on_workerd else REGIONS
         self._stack = ExitStack()
         self.source: PostgresServer
         self.target: PostgresServer
@@ -40,6 +49,8 @@ class Stage:
 
     def __enter__(self) -> Self:
         require_engine()
+        if self._on_workerd:
+            find(os.environ)
         try:
             self.source = self._stack.enter_context(PostgresServer(from_wheel(SOURCE_VERSION)))
             self.target = self._stack.enter_context(PostgresServer(from_wheel(TARGET_VERSION)))
@@ -54,6 +65,11 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    @property
+    def number(self) -> str:
+        """How many targets there are, in a word."""
+        return "eight" if self._on_workerd else "five"
 
     def execute(self, *statements: str) -> None:
         """Run statements on the source, all in one transaction."""
@@ -72,7 +88,7 @@ class Stage:
         """Write the configuration, and return where walsync will listen."""
         targets: list[dict[str, str]] = [
             {"name": REPLICA, "type": "postgres", "dsn": self.target.dsn()},
-            *({"name": name, "type": "d1", "url": f"sqlite://{self.folder / name}.sqlite"} for name in REGIONS),
+            *({"name": name, "type": "d1", **database} for name, database in self._databases()),
             {
                 "name": GRAPH,
                 "type": "surrealdb",
@@ -89,6 +105,20 @@ class Stage:
         (self.folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         return f"http://127.0.0.1:{port}"
 
+    def _databases(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Make the D1 databases; yields each region with the keys that lead there."""
+        if not self._on_workerd:
+            for name in self.regions:
+                yield name, {"url": f"sqlite://{self.folder / name}.sqlite"}
+            return
+        secret = secrets.token_hex()
+        bindings = {name: f"DB_{name.upper()}" for name in self.regions}
+        running = Workerd(self.folder / "workerd", tuple(bindings.values()), {"WALSYNC_SECRET": secret})
+        self._stack.enter_context(closing(running))
+        (self.folder / _PLAIN).write_text(running.plain_url, encoding="utf-8")
+        for name, binding in bindings.items():
+            yield name, {"url": running.url, "database": binding, "secret": secret}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -102,7 +132,13 @@ def places(folder: Path) -> tuple[str, list[Place]]:
     """Read from the demo's configuration where the source is, and where each target."""
     config: dict[str, Any] = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     targets: Iterable[dict[str, str]] = config["targets"]
-    return config["source"]["dsn"], [Place(one["name"], one.get("dsn") or one["url"]) for one in targets]
+    return config["source"]["dsn"], [Place(one["name"], _address(one, folder)) for one in targets]
+
+
+def _address(target: dict[str, str], folder: Path) -> str:
+    if "database" in target and target["type"] == "d1":
+        return f"{(folder / _PLAIN).read_text(encoding='utf-8')}/{target['database']}"
+    return target.get("dsn") or target["url"]
 
 
 def reader(place: Place, source: PostgresReader, stack: ExitStack) -> Reader:
@@ -110,7 +146,9 @@ def reader(place: Place, source: PostgresReader, stack: ExitStack) -> Reader:
     scheme, _, path = place.address.partition("://")
     match scheme:
         case "sqlite":
-            return D1Reader(Path(path), source)
+            return FileReader(Path(path), source)
+        case "http":
+            return WorkerdReader(place.address, source)
         case "surrealkv":
             return stack.enter_context(closing(SurrealDBReader(Path(path), source)))
         case _:

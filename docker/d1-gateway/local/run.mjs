@@ -2,7 +2,7 @@
 //
 //   node run.mjs '{"folder", "databases": {binding: id}, "secrets": {name: value}}'
 //
-// "gateway" is the Worker of docker/d1-gateway as it is; "plain" runs any SQL unsigned, for tests to look and to trouble.
+// "gateway" is the Worker beside this folder as it is; "plain" runs any SQL unsigned: the demo looks, tests also trouble.
 // It ends when its standard input does: with its parent, however that ends.
 import { readFileSync } from "node:fs";
 import { Miniflare } from "miniflare";
@@ -28,7 +28,7 @@ const worker = {
   d1Databases: databases,
   unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
 };
-const gateway = readFileSync(new URL("../../docker/d1-gateway/worker.js", import.meta.url), "utf8");
+const gateway = readFileSync(new URL("../worker.js", import.meta.url), "utf8");
 const miniflare = new Miniflare({
   host: "127.0.0.1",
   port: 0,
