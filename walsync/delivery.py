@@ -231,6 +231,8 @@ class Delivery:
         self._placed = True
         self._goal = source.wal_end
         await path.upstream.complete_registration(self.name)
+        if self._registration is not None:  # what it was is done with; whether it is parked, the hold knows
+            self._registration = replace(self._registration, state=RegistrationState.REGISTERED)
         return checkpoint
 
     def _known(self) -> Registration | None:

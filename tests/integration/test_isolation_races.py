@@ -7,7 +7,7 @@ from dataclasses import replace
 from fix_isolation import ROWS, hold, insert, park, rows, until_passed
 from fix_postgres import Database
 from fix_proxy import Proxy
-from fix_replication import Replication, Running, locked
+from fix_replication import Replication, Running, checkpoint, locked
 from psycopg2.extensions import parse_dsn
 
 from walsync.status import TargetState
@@ -105,3 +105,25 @@ async def test_a_hold_slot_whose_creation_was_not_answered_is_found(
         await running.caught_up()
         await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
     apart.assert_equal(ROWS)
+
+
+async def test_a_target_renewed_once_is_not_renewed_by_itself_when_it_is_rewound(
+    apart: Replication, away: Proxy
+) -> None:
+    far = apart.targets["far"]
+    async with apart.running() as running:
+        await running.until_streaming()
+        before = checkpoint(far)
+        await park(apart, running, away, last=300)
+        await until_passed(apart, running)
+        apart.source.execute("SELECT pg_drop_replication_slot(%s)", f"{apart.slot}_hold")
+        away.accept()
+        await running.until_streaming()
+        insert(apart, 301, 310)
+        await running.caught_up()
+        away.refuse()
+        away.cut()
+        far.execute("UPDATE walsync.checkpoint SET lsn = %s", before)
+        away.accept()
+        insert(apart, 311, 311)
+        assert await running.until_stopped("far") == "WS5001"
