@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEEDS ?= 1..20
+WORKERS ?= -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check test test-long fix lock
@@ -25,10 +26,10 @@ check: install ## format, lint, types, import contracts, unit and property tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q -m "not long" tests/unit tests/property
+	$(BIN)/pytest -q -m "not long" $(WORKERS) tests/unit tests/property
 
 test: install ## every test, on embedded servers
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -m "not long" $(WORKERS)
 
 test-long: install ## the long forms: many seeds, every server version
 	$(BIN)/pytest -m long --timeout 3600
