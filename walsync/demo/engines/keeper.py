@@ -16,11 +16,14 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CANNOT_EXECUTE = 126
+REMOVALS = 150
+PAUSE_SECONDS = 0.2
 
 
 def main() -> None:
@@ -36,8 +39,17 @@ def main() -> None:
     threading.Thread(target=_watch_parent, args=(server, parent_is_gone), daemon=True).start()
     _, status = os.waitpid(server, 0)
     if parent_is_gone.is_set():
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder in which others, who are ending too, may still write."""
+    for _ in range(REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):  # noqa: PTH110 - as it was given
+            return
+        time.sleep(PAUSE_SECONDS)
 
 
 def _become_server(uid: int, gid: int, command: list[str], keeper: int) -> NoReturn:

@@ -100,7 +100,9 @@ def _wait(reached: Callable[[], bool]) -> bool:
 
 def _processes_of(folder: Path) -> list[int]:
     name = os.fsencode(folder) + b"/"
-    accounts = {os.geteuid(), folder.stat().st_uid}  # ours, and the one that the servers had
+    accounts = {os.geteuid()}
+    with contextlib.suppress(FileNotFoundError):  # the last of them has removed it
+        accounts.add(folder.stat().st_uid)  # the one that the servers had
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended meanwhile
