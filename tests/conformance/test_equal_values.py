@@ -7,11 +7,15 @@ import pytest
 from conformance.bench import START, Tracked
 from conformance.stream import Source, batch, make_table
 
+from walsync.errors import TargetRefused
 from walsync.row import UNCHANGED
 from walsync.transaction.change import Change
 
 NUMBERS = make_table("numbers", [("id", "integer"), ("n", "numeric"), ("f", "double precision"), ("body", "text")])
-SOURCE = Source([NUMBERS])
+PLACES = make_table(
+    "places", [("a", "integer"), ("b", "text"), ("n", "numeric"), ("body", "text")], ("a", "b"), relid=16385
+)
+SOURCE = Source([NUMBERS, PLACES])
 
 
 @pytest.fixture(params=["set-based", "serial"], autouse=True)
@@ -44,3 +48,20 @@ async def test_a_numeric_changes_its_scale_and_nothing_else(bench: Tracked) -> N
     changes = [SOURCE.update(NUMBERS, "1", "1.1", "1", "x"), SOURCE.update(NUMBERS, "2", "1.100", "1", UNCHANGED)]
     await target.write(batch(200, 300, *changes))
     assert [n for _, n, _, _ in bench.rows(NUMBERS)] == ["1.1", "1.100"]
+
+
+@pytest.mark.needs("rows")
+async def test_a_row_with_a_key_of_two_columns_may_be_new_where_numbers_are_compared(bench: Tracked) -> None:
+    target = await bench.open(PLACES)
+    await target.write(batch(START, 200, SOURCE.insert(PLACES, "1", "a", "1.5", "x")))
+    changes: list[Change] = [
+        SOURCE.update(PLACES, "1", "a", "1.50", UNCHANGED),
+        SOURCE.insert(PLACES, "2", "b", "2.5", "y"),
+        SOURCE.update(PLACES, "2", "c", "2.5", "y", old=("2", "b", None, None)),
+    ]
+    await target.write(batch(200, 300, *changes))
+    assert sorted(row[:2] for row in bench.rows(PLACES)) == [("1", "a"), ("2", "c")]
+    moved = SOURCE.update(PLACES, "9", "z", "1", UNCHANGED, old=("9", "y", None, None))
+    with pytest.raises(TargetRefused) as refused:
+        await target.write(batch(300, 400, moved))
+    assert refused.value.code == "WS4301"

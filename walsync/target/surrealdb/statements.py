@@ -94,7 +94,7 @@ FOR $row IN ${rows} {{
 # all fields but the id of a record that the transaction itself has written, and says that it does not exist.
 def _fill(moves: str, filled: str) -> str:
     return f"""
-LET $missing = (SELECT VALUE number FROM ${moves} WHERE base.* = NONE);
+LET $missing = (SELECT VALUE number FROM ${moves} WHERE base.* IN [NONE, record::id(base)]);
 IF $missing != [] {{ THROW '{OURS}{MISSING} ' + <string> $missing[0] }};
 LET ${filled} = (SELECT VALUE
     object::from_entries(array::concat(object::entries(base.*), object::entries(row))) FROM ${moves});
@@ -104,7 +104,10 @@ LET ${filled} = (SELECT VALUE
 _UPSERT: Final = "UPSERT $row.id CONTENT $row RETURN NONE"
 _TELL_APART: Final = f"UPDATE $row.id MERGE {{ {MARK}: rand::uuid() }} RETURN NONE"
 _STORED_EQUALS: Final = "$row.id.* = $row"
-_MAY_EQUAL: Final = "$old != NONE AND (object::len($old) != object::len($row) OR $old = $row)"
+# Of a record that is not there and has an array for its key, `.*` is that array.
+_MAY_EQUAL: Final = (
+    "$old NOT IN [NONE, record::id($row.id)] AND (object::len($old) != object::len($row) OR $old = $row)"
+)
 
 
 def _put(rows: str) -> str:
