@@ -66,13 +66,13 @@ def test_the_command_keeps_regions_equal_to_the_source_whatever_kills_it(
     walsync = walsync_command(configuration(source, workerd), D1_SECRET=SECRET)
     number = 0
     for _ in range(4):
+        before = [position(plain) for plain in regions.values()]
         walsync.start("run")
         for _ in range(5):
             number += 1
             source.execute(ROUND.format(n=number))
-        for plain in regions.values():
-            before = position(plain)
-            eventually(lambda plain=plain, before=before: position(plain) != before, 30, "the checkpoint to move")  # type: ignore[misc]
+        for plain, old in zip(regions.values(), before, strict=True):
+            eventually(lambda plain=plain, old=old: position(plain) != old, 60, "the checkpoint to move")  # type: ignore[misc]
         source.execute(ROUND.format(n=number + 100))
         walsync.sigkill()
     assert walsync.run("run", "--until-caught-up", "--timeout", "30s") == 0
