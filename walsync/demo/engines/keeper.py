@@ -54,6 +54,9 @@ def _remove(folder: str) -> None:
 
 def _become_server(uid: int, gid: int, command: list[str], keeper: int) -> NoReturn:
     try:
+        # A shell that puts a command into the background lets it ignore these, and whoever it starts.
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
         if uid >= 0:
