@@ -61,9 +61,9 @@ class Encoder:
 
     def encode(self, transactions: Sequence[Transaction], plans: Plans, write: Write) -> Encoding:
         """Return the statements that `write` makes of these changes; TargetRefused for what D1 cannot take."""
-        changes = [change for transaction in transactions for change in transaction.changes]
         if self._users <= 1:
             return self._encode(transactions, plans, write)
+        changes = [change for transaction in transactions for change in transaction.changes]
         relations = _relations(changes)
         key = (tuple(map(id, changes)), frozenset(map(plans.of, relations)), write)
         with self._lock:
