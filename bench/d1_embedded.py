@@ -28,6 +28,7 @@ from uuid import UUID
 from walsync.lsn import LSN
 from walsync.relation import Column, Relation, ReplicaIdentity
 from walsync.row import write_tuple
+from walsync.service import SWITCH_SECONDS
 from walsync.source.pgtype import PgType
 from walsync.source.table import Table, TableColumn
 from walsync.target.base import Batch, Writer
@@ -217,6 +218,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--record", action="store_true", help="append the result to bench/RESULTS.md")
     arguments = parser.parse_args()
+    sys.setswitchinterval(SWITCH_SECONDS)  # as `walsync run` does
     bare_rate, our_rate, bare_blocked, blocked = measure(arguments.rows)
     ratio = our_rate / bare_rate
     line = (
