@@ -24,9 +24,9 @@ NOT_CAUGHT_UP: Final = 3
 INTERRUPTED: Final = 130
 
 SWITCH_SECONDS: Final = 0.001
-"""How long a thread may keep Python while another one waits. Python's default of 5 ms is as long as it takes to encode a
-request: a target's thread, which needs Python for a moment between two statements, would wait for all of it. Measured
-on D1 embedded (bench/d1_embedded.py): 0.66 to 0.76 of the bare loop instead of 0.52 to 0.60."""
+"""How long a thread may keep Python while another one waits. Python's default of 5 ms is as long as encoding a request
+takes: a target's thread, which needs Python for a moment between two statements, would wait for all of it. Measured on
+D1 embedded (bench/d1_embedded.py): 0.66 to 0.76 of the bare loop instead of 0.52 to 0.60."""
 
 _THREADS: Final = 8  # the reader, the source's session, what a cancelled call still occupies
 _THREADS_PER_TARGET: Final = 2
