@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from walsync import wal2json
 from walsync.errors import ConfigurationError, TargetRefused
@@ -15,10 +15,9 @@ from walsync.rendering.formats import json_renderer
 from walsync.row import read_copy_line, write_tuple
 from walsync.setting_types import refusal
 from walsync.source.description import TableDescription
-from walsync.source.settings import TablePattern
 from walsync.source.table import Table
 from walsync.target.described import Describe, describe, from_nothing
-from walsync.target.settings import TargetSettings
+from walsync.target.settings import QualifiedTargetSettings
 from walsync.transaction.change import Change, Insert, Transaction, Truncate
 
 SNAPSHOT_XID: Final = 2
@@ -26,7 +25,7 @@ SNAPSHOT_XID: Final = 2
 stream has."""
 
 
-class RecordSettings(TargetSettings):
+class RecordSettings(QualifiedTargetSettings):
     """Tables keep schema and name; each record is one line."""
 
     format: Literal["json", "wal2json"] = "json"
@@ -46,31 +45,6 @@ class RecordSettings(TargetSettings):
         except ConfigurationError as error:
             raise refusal(error.code, error.message, error.hint, at=("options",)) from None
         return self
-
-    @model_validator(mode="after")
-    def _check_names(self) -> "RecordSettings":
-        for index, entry in enumerate(self.tables or ()):
-            try:
-                wrong = entry.rename is not None and TablePattern(table=entry.rename).table_name is None
-            except ValidationError:
-                wrong = True
-            if wrong:
-                raise refusal(
-                    "WS1022",
-                    f"{entry.rename!r} does not name one table",
-                    "write schema.table",
-                    at=("tables", index, "rename"),
-                )
-        return self
-
-    def name_of(self, schema: str, table: str) -> tuple[str, ...]:
-        """Keep schema and name."""
-        return schema, table
-
-    def read_name(self, rename: str) -> tuple[str, ...]:
-        """Read ``schema.table``."""
-        pattern = TablePattern(table=rename)
-        return pattern.schema_name, pattern.table_name or ""
 
 
 def make_renderer(settings: RecordSettings, describe: Describe = from_nothing, *, snapshot: bool = False) -> Renderer:

@@ -1,9 +1,9 @@
 """What every target's block of the configuration has, whatever its kind: its name, and its part of the source."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, ClassVar, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 
 from walsync.setting_types import refusal
 from walsync.settings import Settings
@@ -87,3 +87,32 @@ class TargetSettings(Settings):
     def read_name(self, rename: str) -> tuple[str, ...]:
         """Take the name that `rename` gives."""
         return (rename,)
+
+
+class QualifiedTargetSettings(TargetSettings):
+    """Where tables keep their schema and name."""
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        for index, entry in enumerate(self.tables or ()):
+            try:
+                wrong = entry.rename is not None and TablePattern(table=entry.rename).table_name is None
+            except ValidationError:
+                wrong = True
+            if wrong:
+                raise refusal(
+                    "WS1022",
+                    f"{entry.rename!r} does not name one table",
+                    "write schema.table",
+                    at=("tables", index, "rename"),
+                )
+        return self
+
+    def name_of(self, schema: str, table: str) -> tuple[str, ...]:
+        """Keep schema and name."""
+        return schema, table
+
+    def read_name(self, rename: str) -> tuple[str, ...]:
+        """Read ``schema.table``."""
+        pattern = TablePattern(table=rename)
+        return pattern.schema_name, pattern.table_name or ""
