@@ -13,7 +13,7 @@ from orjson import dumps
 from walsync.lsn import LSN, ZERO
 from walsync.source.table import Table
 from walsync.target.base import Checkpoint, TableState, Writer
-from walsync.target.d1.client import CHECKPOINT_COLUMNS, Client
+from walsync.target.d1.client import Client, select_checkpoint
 from walsync.target.d1.failures import GONE, GuardRaised
 from walsync.target.d1.request import Parameter, Statement
 from walsync.target.d1.statements import CHECKPOINT, CREATE_OWN, STALE, TABLE_STATE, guard
@@ -180,7 +180,7 @@ class CheckpointStore:
 
     @property
     def _select(self) -> Statement:
-        return Statement(f"SELECT {CHECKPOINT_COLUMNS} FROM {CHECKPOINT} WHERE {_MINE}", self._mine)
+        return select_checkpoint(*self._mine)
 
     async def _require(self) -> Stored:
         stored = await self.read()

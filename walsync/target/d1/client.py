@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from walsync.target.base import Finding
-from walsync.target.d1.request import Encoding, Request, Result
+from walsync.target.d1.failures import GuardRaised
+from walsync.target.d1.request import Encoding, Request, Result, Statement
+from walsync.target.d1.statements import CHECKPOINT
 
 NOTHING: Final = Encoding()
 
-CHECKPOINT_COLUMNS: Final = (
-    "target_id, system_identifier, timeline, CAST(epoch AS TEXT) AS epoch, lsn, open_commit_lsn, last_change_lsn, upto"
+_SELECT_CHECKPOINT: Final = (
+    "SELECT target_id, system_identifier, timeline, CAST(epoch AS TEXT) AS epoch, lsn, open_commit_lsn,"
+    f" last_change_lsn, upto FROM {CHECKPOINT} WHERE slot = ?1 AND target = ?2"
 )
-"""What `Client.checkpoint` returns, in this order."""
 
 
 class Client(Protocol):
@@ -45,7 +47,7 @@ class Client(Protocol):
         ...
 
     async def checkpoint(self, slot: str, target: str) -> Sequence[Any] | None:
-        """Read the row of the checkpoint, as CHECKPOINT_COLUMNS says; None where there is none."""
+        """Read the row of the checkpoint, as `select_checkpoint` does; None where there is none."""
         ...
 
     def findings(self) -> Sequence[Finding]:
@@ -55,3 +57,19 @@ class Client(Protocol):
     async def close(self) -> None:
         """Give the connection back; no call follows."""
         ...
+
+
+def select_checkpoint(slot: str, target: str) -> Statement:
+    """Write the query for the row of the checkpoint."""
+    return Statement(_SELECT_CHECKPOINT, (slot, target))
+
+
+async def read_checkpoint(client: Client, slot: str, target: str) -> Sequence[Any] | None:
+    """Read the row of the checkpoint by a query; None where there is none, no such table, or no database."""
+    if not client.exists():
+        return None
+    try:
+        (result,) = await client.batch([select_checkpoint(slot, target)])
+    except GuardRaised:
+        return None
+    return result.rows[0] if result.rows else None

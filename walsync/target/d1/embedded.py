@@ -14,11 +14,10 @@ from typing import Any, Final, TypeVar
 
 from walsync.errors import TargetRefused, TargetUnavailable
 from walsync.target.base import Finding
-from walsync.target.d1.client import CHECKPOINT_COLUMNS, NOTHING
+from walsync.target.d1.client import NOTHING, read_checkpoint
 from walsync.target.d1.engine import MAX_STATEMENTS, MINIMUM_VERSION, Engine
-from walsync.target.d1.failures import GuardRaised, judge
-from walsync.target.d1.request import Encoding, Request, Result, Statement
-from walsync.target.d1.statements import CHECKPOINT
+from walsync.target.d1.failures import judge
+from walsync.target.d1.request import Encoding, Request, Result
 
 T = TypeVar("T")
 
@@ -80,14 +79,7 @@ class EmbeddedClient:
 
     async def checkpoint(self, slot: str, target: str) -> Sequence[Any] | None:
         """Read the row of the checkpoint; None where there is none, or no file."""
-        select = f"SELECT {CHECKPOINT_COLUMNS} FROM {CHECKPOINT} WHERE slot = ?1 AND target = ?2"
-        if not self.exists():
-            return None
-        try:
-            (result,) = await self.batch([Statement(select, (slot, target))])
-        except GuardRaised:
-            return None
-        return result.rows[0] if result.rows else None
+        return await read_checkpoint(self, slot, target)
 
     def findings(self) -> Sequence[Finding]:
         """Find nothing: a file takes whatever D1 takes."""

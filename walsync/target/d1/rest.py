@@ -13,12 +13,11 @@ from walsync.errors import TargetRefused, TargetUnavailable
 from walsync.settings import Secret
 from walsync.target.base import Finding
 from walsync.target.d1.budget import RateBudget, retry_after
-from walsync.target.d1.client import CHECKPOINT_COLUMNS, NOTHING
+from walsync.target.d1.client import NOTHING, read_checkpoint
 from walsync.target.d1.engine import MAX_STATEMENTS
 from walsync.target.d1.failures import GuardRaised, judge_text
 from walsync.target.d1.http_session import Answer, HttpSession
-from walsync.target.d1.request import Encoding, Request, Result, Statement
-from walsync.target.d1.statements import CHECKPOINT
+from walsync.target.d1.request import Encoding, Request, Result
 
 _AGAIN: Final = "walsync tries again"
 _OK: Final = 200
@@ -76,12 +75,7 @@ class RestClient:
 
     async def checkpoint(self, slot: str, target: str) -> Sequence[Any] | None:
         """Read the row of the checkpoint; None where there is none."""
-        select = f"SELECT {CHECKPOINT_COLUMNS} FROM {CHECKPOINT} WHERE slot = ?1 AND target = ?2"
-        try:
-            (result,) = await self.batch([Statement(select, (slot, target))])
-        except GuardRaised:
-            return None
-        return result.rows[0] if result.rows else None
+        return await read_checkpoint(self, slot, target)
 
     def findings(self) -> Sequence[Finding]:
         """Find nothing: what this way cannot carry is found table by table."""
