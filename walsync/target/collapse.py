@@ -106,6 +106,17 @@ def relations_of(change: Change) -> tuple[Relation, ...]:
     return change.relations if isinstance(change, of_source.Truncate) else (change.relation,)
 
 
+def relations_in(changes: Iterable[Change]) -> Iterator[Relation]:
+    """Go through the relations that changes touch: each at least once, and a run of changes of one table once only."""
+    last: Relation | None = None
+    for change in changes:
+        # By identity: comparing two relations costs as much as writing a row.
+        if not isinstance(change, of_source.Truncate) and change.relation is last:
+            continue
+        for last in relations_of(change):
+            yield last
+
+
 def collapse(changes: Iterable[Change], key_indexes: KeyIndexes) -> Collapsed:
     """Reduce changes to the last state per key; TargetRefused for what a sound stream never contains."""
     collapsed = Collapsed()

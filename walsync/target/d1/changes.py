@@ -9,7 +9,7 @@ from walsync.errors import TargetRefused
 from walsync.relation import Relation
 from walsync.row import UNCHANGED, Value, read_tuple
 from walsync.target import collapse as last_state
-from walsync.target.collapse import Key, TableRows, collapse, relations_of, require_whole, segments
+from walsync.target.collapse import Key, TableRows, collapse, relations_in, relations_of, require_whole, segments
 from walsync.target.d1.plan import Plans, TablePlan
 from walsync.target.d1.request import Statement
 from walsync.target.d1.row_json import Row
@@ -34,13 +34,9 @@ def _segments(transactions: Iterable[Transaction], *, in_order: bool) -> Iterabl
         return segments(together, 1)
     changes = [change for transaction in together for change in transaction.changes]
     shapes: dict[int, Relation] = {}
-    last: Relation | None = None
-    for change in changes:
-        if not isinstance(change, Truncate) and change.relation is last:
-            continue
-        for last in relations_of(change):
-            if shapes.setdefault(last.relid, last) != last:
-                return segments(together)
+    for relation in relations_in(changes):
+        if shapes.setdefault(relation.relid, relation) != relation:
+            return segments(together)
     return [changes] if changes else []
 
 

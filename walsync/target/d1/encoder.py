@@ -6,17 +6,16 @@ the room: a target that is far behind encodes for itself.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from walsync.relation import Relation
-from walsync.target.collapse import relations_of
+from walsync.target.collapse import relations_in
 from walsync.target.d1.changes import statements_of
 from walsync.target.d1.plan import Plans, TablePlan
 from walsync.target.d1.request import Encoding
-from walsync.transaction.change import Change, Transaction, Truncate
+from walsync.transaction.change import Change, Transaction
 
 _KEPT_BYTES: Final = 64 * 1024**2
 """Of parameters; as much as the default backlog."""
@@ -64,8 +63,9 @@ class Encoder:
         if self._users <= 1:
             return self._encode(transactions, plans, write)
         changes = [change for transaction in transactions for change in transaction.changes]
-        relations = _relations(changes)
-        key = (tuple(map(id, changes)), frozenset(map(plans.of, relations)), write)
+        # By identity: hashing a relation costs as much as encoding a row.
+        relations = {id(relation): relation for relation in relations_in(changes)}
+        key = (tuple(map(id, changes)), frozenset(map(plans.of, relations.values())), write)
         with self._lock:
             entry = self._entries.get(key)
             if entry is not None:
@@ -108,18 +108,6 @@ class Encoder:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._size_bytes -= entry.size_bytes
-
-
-def _relations(changes: Sequence[Change]) -> Iterable[Relation]:
-    """Return those that occur; by identity, since hashing one costs as much as encoding a row."""
-    found: dict[int, Relation] = {}
-    last: Relation | None = None
-    for change in changes:
-        if not isinstance(change, Truncate) and change.relation is last:
-            continue
-        for last in relations_of(change):
-            found[id(last)] = last
-    return found.values()
 
 
 def collapsed(transactions: Sequence[Transaction], plans: Plans) -> Encoding:
