@@ -27,6 +27,7 @@ from walsync.logs import Logger
 from walsync.lsn import LSN, ZERO
 from walsync.metrics import Metrics
 from walsync.progress import Progress
+from walsync.snapshots import Snapshots
 from walsync.status import TargetState
 from walsync.target.base import Batch, Checkpoint, TableState, Target, Writer
 from walsync.target.selection import Selected, keep_change
@@ -51,6 +52,7 @@ class Path:
     main: Feed
     catch_up: CatchUp
     hold: Hold
+    snapshots: Snapshots
     acknowledgement: Acknowledgement
     metrics: Metrics
 
@@ -269,13 +271,14 @@ class Delivery:
 
     async def _copy(self, lacking: Sequence[Selected]) -> None:
         self._enter(TargetState.SNAPSHOT, f"{len(lacking)} tables have to be copied")
-        async with self._path.upstream.snapshot() as (lsn, reader):
+        async with self._path.snapshots.join() as snapshot:
+            lsn = snapshot.lsn
             for one in lacking:
                 table, name = one.table, one.table.qualified_name
                 self.progress.copying = name
                 membership = self._path.prepared.memberships[table.relid]
                 state = TableState(table.relid, membership, one.definition, lsn)
-                async with aclosing(reader.read(table, one.match)) as chunks:
+                async with aclosing(snapshot.read(one)) as chunks:
                     counted = self._path.metrics.count_chunks(self.name, name, chunks)
                     rows = await self._target.copy(table, state, counted)
                 self.progress.copying = None

@@ -15,6 +15,7 @@ from walsync.holding import Hold
 from walsync.logs import Logger
 from walsync.lsn import LSN
 from walsync.metrics import Metrics
+from walsync.snapshots import Snapshots
 from walsync.source.stream import Stream
 from walsync.target.base import Writer
 from walsync.upstream import Prepared, Upstream
@@ -41,6 +42,7 @@ class Session:
         self.catch_up = CatchUp(
             upstream, prepared, settings.max_bytes, settings.catch_up_streams, self.acknowledgement.durable
         )
+        self.snapshots = Snapshots(upstream)
         self.deliveries: dict[str, Delivery] = {}
         self._upstream = upstream
         self._metrics = metrics
@@ -54,6 +56,7 @@ class Session:
             self.main,
             self.catch_up,
             self.hold,
+            self.snapshots,
             self.acknowledgement,
             self._metrics,
         )

@@ -204,15 +204,15 @@ class Upstream:
         await self._call(lambda session: self._registry(session).note_durable(durable))
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[tuple[LSN, SnapshotReader]]:
-        """Take a snapshot; gives its position and a reader inside it."""
+    async def snapshot(self) -> AsyncIterator[tuple[ExportedSnapshot, SnapshotReader]]:
+        """Take a snapshot; gives it with a reader inside it."""
         name = f"{self._name} snapshot"
         async with self._replication(name) as replication:
             exported = await self._while_watching_blockers(
                 replication, lambda: ExportedSnapshot.take(replication, self._settings.slot)
             )
             async with SnapshotReader(self._dsn, exported.name, name) as reader:
-                yield exported.lsn, reader
+                yield exported, reader
 
     async def close(self) -> None:
         """Close the session."""

@@ -19,6 +19,8 @@ class ExportedSnapshot:
 
     lsn: LSN
     name: str
+    slot: str
+    """The temporary slot, which holds what commits since; it can be copied."""
 
     @classmethod
     def take(cls, replication: Connection, slot: str) -> Self:
@@ -28,4 +30,4 @@ class ExportedSnapshot:
         """
         # The name carries process and chance: two snapshots never collide, and an operator sees whose it is.
         created = slots.create_temporary(replication, f"{slot}_snap_{os.getpid()}_{secrets.token_hex(2)}")
-        return cls(created.consistent_point, created.snapshot or "")
+        return cls(created.consistent_point, created.snapshot or "", created.name)
