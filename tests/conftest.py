@@ -24,4 +24,5 @@ pytest_plugins = [
     "fix_prometheus",
     "fix_workerd",
     "fix_surrealdb",
+    "fix_surrealdb_bench",
 ]

@@ -11,41 +11,30 @@ from aiohttp.test_utils import TestServer
 from conformance.bench_surrealdb_server import ServerBench
 from fix_check import PASSWORD, configuration, problems, the_problem
 from fix_postgres import Database
-from fix_proxy import Proxy
 from fix_surrealdb import PASSWORD as ROOT
-from fix_surrealdb import USER, VERSIONS, SurrealServer
+from fix_surrealdb import USER
 from fix_walsync import free_port
 
 from walsync.check.reasons import REASONS
 
 
-@pytest.fixture(params=VERSIONS)
-def bench(
-    request: pytest.FixtureRequest,
-    surrealdb_servers: Callable[[str], SurrealServer],
-    new_proxy: Callable[[str, int], Proxy],
-) -> ServerBench:
-    server = surrealdb_servers(request.param)
-    return ServerBench(server, new_proxy(server.host, server.port))
+def block(surreal: ServerBench, **changes: object) -> dict[str, object]:
+    keys = {"name": "graph", "type": "surrealdb", "url": surreal.server.url, "namespace": "app"}
+    return {**keys, "database": surreal.database, "username": USER, "password": ROOT, **changes}
 
 
-def block(bench: ServerBench, **changes: object) -> dict[str, object]:
-    keys = {"name": "graph", "type": "surrealdb", "url": bench.server.url, "namespace": "app"}
-    return {**keys, "database": bench.database, "username": USER, "password": ROOT, **changes}
-
-
-def viewer(bench: ServerBench) -> dict[str, object]:
-    bench.execute(f"DEFINE USER viewer ON DATABASE PASSWORD '{PASSWORD}' ROLES VIEWER")
+def viewer(surreal: ServerBench) -> dict[str, object]:
+    surreal.execute(f"DEFINE USER viewer ON DATABASE PASSWORD '{PASSWORD}' ROLES VIEWER")
     return {"username": "viewer", "password": PASSWORD, "level": "database"}
 
 
-def root_viewer(bench: ServerBench) -> dict[str, object]:
-    bench.execute(f"DEFINE USER OVERWRITE looker ON ROOT PASSWORD '{PASSWORD}' ROLES VIEWER")
+def root_viewer(surreal: ServerBench) -> dict[str, object]:
+    surreal.execute(f"DEFINE USER OVERWRITE looker ON ROOT PASSWORD '{PASSWORD}' ROLES VIEWER")
     return {"username": "looker", "password": PASSWORD, "namespace": "absent"}
 
 
-def denied_record(bench: ServerBench) -> dict[str, object]:
-    bench.execute(
+def denied_record(surreal: ServerBench) -> dict[str, object]:
+    surreal.execute(
         f"""DEFINE TABLE _walsync PERMISSIONS FULL; DEFINE TABLE _walsync_stage PERMISSIONS FULL;
         DEFINE TABLE users PERMISSIONS FOR select FULL; DEFINE TABLE app; CREATE app:1 SET pass = '{PASSWORD}';
         DEFINE ACCESS app ON DATABASE TYPE RECORD SIGNIN (SELECT * FROM app WHERE pass = $pass)"""
@@ -53,18 +42,18 @@ def denied_record(bench: ServerBench) -> dict[str, object]:
     return {"username": "", "password": "", "access": "app", "credentials": {"pass": PASSWORD}}
 
 
-def view(bench: ServerBench) -> dict[str, object]:
-    bench.execute("DEFINE TABLE other; DEFINE TABLE users AS SELECT * FROM other")
+def view(surreal: ServerBench) -> dict[str, object]:
+    surreal.execute("DEFINE TABLE other; DEFINE TABLE users AS SELECT * FROM other")
     return {}
 
 
-def schemaless(bench: ServerBench) -> dict[str, object]:
-    bench.execute("DEFINE TABLE users SCHEMALESS")
+def schemaless(surreal: ServerBench) -> dict[str, object]:
+    surreal.execute("DEFINE TABLE users SCHEMALESS")
     return {"tables": [{"table": "public.users", "schemafull": True}]}
 
 
-def edge(bench: ServerBench) -> dict[str, object]:
-    del bench
+def edge(surreal: ServerBench) -> dict[str, object]:
+    del surreal
     return {"tables": [{"table": "public.users", "edge": {"in": "id", "out": "id"}}]}
 
 
@@ -88,27 +77,29 @@ def keys(**changes: object) -> Callable[[ServerBench], dict[str, object]]:
     ],
 )
 async def test_what_would_keep_a_server_from_working_is_found(
-    users: Database, bench: ServerBench, change: Callable[[ServerBench], dict[str, Any]], code: str
+    users: Database, surreal: ServerBench, change: Callable[[ServerBench], dict[str, Any]], code: str
 ) -> None:
-    found = await problems(configuration(users.dsn, block(bench, **change(bench))))
+    found = await problems(configuration(users.dsn, block(surreal, **change(surreal))))
     assert [(one.code, one.where) for one in found] == [(code, "target graph")]
     assert found[0].message
     assert found[0].hint
     assert found[0].why == REASONS[code]
 
 
-async def test_nothing_is_found_where_nothing_is_wrong_and_nothing_is_made(users: Database, bench: ServerBench) -> None:
-    assert await problems(configuration(users.dsn, block(bench))) == []
-    (databases,) = bench.server.execute("INFO FOR NS STRUCTURE", "app", "app")
-    assert bench.database not in {one["name"] for one in databases["databases"]}
+async def test_nothing_is_found_where_nothing_is_wrong_and_nothing_is_made(
+    users: Database, surreal: ServerBench
+) -> None:
+    assert await problems(configuration(users.dsn, block(surreal))) == []
+    (databases,) = surreal.server.execute("INFO FOR NS STRUCTURE", "app", "app")
+    assert surreal.database not in {one["name"] for one in databases["databases"]}
 
 
 async def test_an_address_is_no_directory(
-    users: Database, bench: ServerBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    users: Database, surreal: ServerBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ws:").touch()  # where the address, read as a path from here, would begin
     monkeypatch.chdir(tmp_path)
-    assert await problems(configuration(users.dsn, block(bench))) == []
+    assert await problems(configuration(users.dsn, block(surreal))) == []
 
 
 @pytest.mark.parametrize(("version", "code"), [(None, "WS4610"), ("surrealdb-1.5.6", "WS4611")])

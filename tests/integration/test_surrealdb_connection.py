@@ -15,96 +15,79 @@ from conformance.bench import START
 from conformance.bench_surrealdb_server import ServerBench, target_of
 from conformance.stream import TARGET_ID, Source, batch, make_table, writer
 from fix_proxy import Proxy
-from fix_surrealdb import FOLDER, PASSWORD, USER, VERSIONS, SurrealServer
+from fix_surrealdb import FOLDER, PASSWORD, USER, SurrealServer
+from fix_surrealdb_bench import USERS, opened
 from fix_walsync import eventually_async, free_port
 
 from walsync.errors import TargetRefused, TargetUnavailable
 from walsync.lsn import LSN
 from walsync.target.surrealdb.settings import SurrealDBSettings
-from walsync.target.surrealdb.target import SurrealDBTarget
 from walsync.target.surrealdb.wire import MOST_REQUEST_BYTES
 
-USERS = make_table("users", [("id", "integer"), ("name", "text")])
 SOURCE = Source([USERS])
 SECRET = "s3cret"
 SECONDS = 30.0
-
-
-@pytest.fixture(params=VERSIONS)
-def bench(
-    request: pytest.FixtureRequest,
-    surrealdb_servers: Callable[[str], SurrealServer],
-    new_proxy: Callable[[str, int], Proxy],
-) -> ServerBench:
-    server = surrealdb_servers(request.param)
-    return ServerBench(server, new_proxy(server.host, server.port))
-
-
-async def opened(target: SurrealDBTarget) -> None:
-    await target.register(TARGET_ID, writer(), LSN(START))
-    await target.claim(writer())
-    await target.prepare([USERS])
 
 
 def signal(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
     loop.call_soon_threadsafe(event.set)
 
 
-async def test_a_conflict_with_another_session_is_tried_again(bench: ServerBench) -> None:
-    async with target_of(bench.settings()) as target:
+async def test_a_conflict_with_another_session_is_tried_again(surreal: ServerBench) -> None:
+    async with target_of(surreal.settings()) as target:
         await opened(target)
-        bench.execute("DEFINE EVENT slow ON `public.users` THEN { sleep(2s) }")
+        surreal.execute("DEFINE EVENT slow ON `public.users` THEN { sleep(2s) }")
         sent = asyncio.Event()
-        bench.proxy.on_bytes("to_server", b"", partial(signal, asyncio.get_running_loop(), sent))
+        surreal.proxy.on_bytes("to_server", b"", partial(signal, asyncio.get_running_loop(), sent))
         writing = asyncio.create_task(target.write(batch(START, 200, SOURCE.insert(USERS, "1", "a"))))
         await asyncio.wait_for(sent.wait(), SECONDS)
         while not writing.done():  # until it meets the write, which holds the checkpoint for two seconds
-            await asyncio.to_thread(bench.execute, "UPDATE _walsync SET at = time::now() WHERE kind = 'checkpoint'")
+            await asyncio.to_thread(surreal.execute, "UPDATE _walsync SET at = time::now() WHERE kind = 'checkpoint'")
         with pytest.raises(TargetUnavailable) as unavailable:
             await writing
         assert unavailable.value.code == "WS4106"
-        bench.execute("REMOVE EVENT slow ON `public.users`")
+        surreal.execute("REMOVE EVENT slow ON `public.users`")
         assert (await target.claim(writer())).lsn == START
         await target.write(batch(START, 200, SOURCE.insert(USERS, "1", "a")))
-        assert bench.rows(USERS) == [("1", "a")]
+        assert surreal.rows(USERS) == [("1", "a")]
 
 
-async def test_a_connection_cut_before_the_commit_has_taken_nothing(bench: ServerBench) -> None:
-    async with target_of(bench.settings()) as target:
+async def test_a_connection_cut_before_the_commit_has_taken_nothing(surreal: ServerBench) -> None:
+    async with target_of(surreal.settings()) as target:
         await opened(target)
-        bench.proxy.on_bytes("to_server", b"", bench.proxy.cut)
+        surreal.proxy.on_bytes("to_server", b"", surreal.proxy.cut)
         with pytest.raises(TargetUnavailable) as unavailable:
             await target.write(batch(START, 200, SOURCE.insert(USERS, "1", "a")))
         assert unavailable.value.code == "WS4102"
         assert (await target.claim(writer())).lsn == START
-        assert bench.rows(USERS) == []
+        assert surreal.rows(USERS) == []
 
 
-async def test_a_connection_cut_after_the_commit_has_taken_all_and_the_checkpoint_tells(bench: ServerBench) -> None:
-    async with target_of(bench.settings()) as target:
+async def test_a_connection_cut_after_the_commit_has_taken_all_and_the_checkpoint_tells(surreal: ServerBench) -> None:
+    async with target_of(surreal.settings()) as target:
         await opened(target)
-        bench.proxy.hold("to_client")
+        surreal.proxy.hold("to_client")
         writing = asyncio.create_task(target.write(batch(START, 200, SOURCE.insert(USERS, "1", "a"))))
-        await eventually_async(lambda: bench.rows(USERS), SECONDS, "the row to be there")
-        bench.proxy.resume()
-        bench.proxy.cut()
+        await eventually_async(lambda: surreal.rows(USERS), SECONDS, "the row to be there")
+        surreal.proxy.resume()
+        surreal.proxy.cut()
         await asyncio.wait([writing])
         if writing.exception() is not None:  # the answer may have slipped through
             assert isinstance(writing.exception(), TargetUnavailable)
         assert (await target.claim(writer())).lsn == 200
-        assert bench.rows(USERS) == [("1", "a")]
+        assert surreal.rows(USERS) == [("1", "a")]
         await target.write(batch(200, 300))
 
 
-async def test_a_server_that_is_silent_is_given_up(bench: ServerBench) -> None:
-    async with target_of(bench.settings(request_timeout_seconds=1)) as target:
+async def test_a_server_that_is_silent_is_given_up(surreal: ServerBench) -> None:
+    async with target_of(surreal.settings(request_timeout_seconds=1)) as target:
         await opened(target)
-        bench.proxy.hold()
+        surreal.proxy.hold()
         with pytest.raises(TargetUnavailable, match="1 s") as unavailable:
             await target.write(batch(START, 200))
         assert unavailable.value.code == "WS4102"
-        bench.proxy.cut()
-        bench.proxy.resume()
+        surreal.proxy.cut()
+        surreal.proxy.resume()
         await target.claim(writer())
 
 
@@ -112,8 +95,8 @@ async def test_a_server_that_is_down_is_unavailable_and_found_again(
     start_surrealdb: Callable[..., SurrealServer], new_proxy: Callable[[str, int], Proxy]
 ) -> None:
     server = start_surrealdb("3.0")
-    bench = ServerBench(server, new_proxy(server.host, server.port))
-    async with target_of(bench.settings(url=server.url)) as target:
+    surreal = ServerBench(server, new_proxy(server.host, server.port))
+    async with target_of(surreal.settings(url=server.url)) as target:
         await opened(target)
         server.kill()
         with pytest.raises(TargetUnavailable):
@@ -125,8 +108,8 @@ async def test_a_server_that_is_down_is_unavailable_and_found_again(
         assert (await target.claim(writer())).lsn == START
 
 
-async def test_a_row_that_no_request_can_carry_is_refused_and_named(bench: ServerBench) -> None:
-    async with target_of(bench.settings()) as target:
+async def test_a_row_that_no_request_can_carry_is_refused_and_named(surreal: ServerBench) -> None:
+    async with target_of(surreal.settings()) as target:
         await opened(target)
         large = "x" * (MOST_REQUEST_BYTES - 100)
         rows = [SOURCE.insert(USERS, "1", "a"), SOURCE.insert(USERS, "2", large)]
@@ -134,21 +117,21 @@ async def test_a_row_that_no_request_can_carry_is_refused_and_named(bench: Serve
             await target.write(batch(START, 200, *rows))
         assert refused.value.code == "WS4612"
         await target.write(batch(START, 200, SOURCE.insert(USERS, "2", large[:-10_000])))
-        (length,) = bench.execute("RETURN string::len(`public.users`:2.name)")
+        (length,) = surreal.execute("RETURN string::len(`public.users`:2.name)")
         assert length == len(large) - 10_000
 
 
-async def test_a_table_of_many_long_names_goes_in_smaller_requests(bench: ServerBench) -> None:
+async def test_a_table_of_many_long_names_goes_in_smaller_requests(surreal: ServerBench) -> None:
     names = [f"{'long' * 12}_{number:03}" for number in range(400)]
     wide = make_table("wide", [("id", "integer"), *((name, "integer") for name in names)], relid=17002)
     source = Source([wide])
-    async with target_of(bench.settings()) as target:
+    async with target_of(surreal.settings()) as target:
         await target.register(TARGET_ID, writer(), LSN(START))
         await target.claim(writer())
         await target.prepare([wide])
         rows = [source.insert(wide, str(number), *["1"] * len(names)) for number in range(900)]
         await target.write(batch(START, 200, *rows))
-        assert bench.execute("SELECT count() FROM `public.wide` GROUP ALL")[0][0]["count"] == 900
+        assert surreal.execute("SELECT count() FROM `public.wide` GROUP ALL")[0][0]["count"] == 900
 
 
 async def test_what_is_no_surrealdb_is_refused() -> None:
