@@ -7,23 +7,20 @@ The bare loop executes the very statements that walsync makes, made before the c
 transaction; walsync takes batches of raw changes as they come from the stream. `--record` appends to bench/RESULTS.md.
 """
 
-import argparse
 import asyncio
 import gc
-import os
-import platform
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID
+
+from recording import options, record
+from watch import Watch
 
 from walsync.lsn import LSN
 from walsync.relation import Column, Relation, ReplicaIdentity
@@ -47,10 +44,8 @@ from walsync.transaction.change import Change, Insert, Transaction, Update
 ROUNDS = 5
 BATCH_CHANGES = 20_000
 TRANSACTION_CHANGES = 10
-PERIOD_SECONDS = 0.001
 WANTED_RATIO = 0.6
 WANTED_BLOCKED_SECONDS = 0.05
-RESULTS = Path(__file__).with_name("RESULTS.md")
 WRITER = Writer("bench", "1", 1, 1)
 LIMITS = Limits(REQUEST_CHANGES, EmbeddedClient.request_bytes)
 
@@ -137,20 +132,6 @@ def requests(prepared: list[Batch], path: Path) -> list[Request]:
     return made
 
 
-@dataclass
-class Watch:
-    """The longest time for which the event loop did not come round."""
-
-    longest: float = 0.0
-
-    async def run(self) -> None:
-        """Look, until cancelled."""
-        while True:
-            due = time.perf_counter() + PERIOD_SECONDS
-            await asyncio.sleep(PERIOD_SECONDS)
-            self.longest = max(self.longest, time.perf_counter() - due)
-
-
 def bare(path: Path, made: list[Request]) -> float:
     """Execute requests; return the seconds."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -173,11 +154,8 @@ def bare(path: Path, made: list[Request]) -> float:
 
 async def bare_in_thread(path: Path, made: list[Request], watch: Watch) -> float:
     """Execute requests as `bare` does, in a thread beside the event loop; return the seconds."""
-    watching = asyncio.create_task(watch.run())
-    try:
+    async with watch.running():
         return await asyncio.to_thread(bare, path, made)
-    finally:
-        watching.cancel()
 
 
 async def ours(path: Path, prepared: list[Batch], watch: Watch) -> float:
@@ -185,14 +163,11 @@ async def ours(path: Path, prepared: list[Batch], watch: Watch) -> float:
     target = D1Target(D1Settings(name="bench", type="d1", url=f"sqlite://{path}"), "bench")
     await target.register(UUID(int=1), WRITER, LSN(0))
     await target.prepare([TABLE])
-    watching = asyncio.create_task(watch.run())
-    started = time.perf_counter()
-    for batch in prepared:
-        await target.write(batch)
-    elapsed = time.perf_counter() - started
-    watching.cancel()
-    with suppress(asyncio.CancelledError):
-        await watching
+    async with watch.running():
+        started = time.perf_counter()
+        for batch in prepared:
+            await target.write(batch)
+        elapsed = time.perf_counter() - started
     await target.close()
     return elapsed
 
@@ -214,10 +189,7 @@ def measure(rows: int) -> tuple[float, float, float, float]:
 
 def main() -> int:
     """Measure, print, record; 0 if the speed wanted is there."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--record", action="store_true", help="append the result to bench/RESULTS.md")
-    arguments = parser.parse_args()
+    arguments = options(100_000).parse_args()
     sys.setswitchinterval(SWITCH_SECONDS)  # as `walsync run` does
     bare_rate, our_rate, bare_blocked, blocked = measure(arguments.rows)
     ratio = our_rate / bare_rate
@@ -227,15 +199,7 @@ def main() -> int:
     )
     print(line)
     if arguments.record:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        command = " ".join(["python", "bench/d1_embedded.py", *sys.argv[1:]])
-        where = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-        with RESULTS.open("a", encoding="utf-8") as results:
-            results.write(
-                f"\n## D1 embedded, {datetime.now(UTC):%Y-%m-%d}, {commit.stdout.strip()}\n"
-                f"{where}, load {os.getloadavg()[0]:.1f}; `{command}`; SQLite {sqlite3.sqlite_version},"
-                f" synchronous=FULL on both sides.\n\n{line}\n"
-            )
+        record("D1 embedded", f"SQLite {sqlite3.sqlite_version}, synchronous=FULL on both sides", line)
     return 0 if ratio >= WANTED_RATIO and blocked <= WANTED_BLOCKED_SECONDS else 1
 
 

@@ -9,23 +9,19 @@ bare loops run side by side, each with its own connection: that is what this mac
 bench/RESULTS.md.
 """
 
-import argparse
 import asyncio
 import gc
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 import aiohttp
 from d1_embedded import TABLE, WRITER, batches
+from recording import options, record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fix_workerd import DATABASES, SECRET, Workerd, signed_headers
@@ -46,7 +42,6 @@ from walsync.target.slices import Reached
 ROUNDS = 3
 WANTED_ONE = 0.70
 WANTED_SIX = 0.85
-RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def target(workerd: Workerd, database: str, encoder: Encoder) -> D1Target:
@@ -139,10 +134,7 @@ def measure(workerd: Workerd, databases: Sequence[str], rows: int) -> tuple[floa
 
 def main() -> int:
     """Measure, print, record; 0 if the speed wanted is there."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--record", action="store_true", help="append the result to bench/RESULTS.md")
-    arguments = parser.parse_args()
+    arguments = options(20_000).parse_args()
     lines, enough = [], True
     with tempfile.TemporaryDirectory(prefix="walsync-bench-") as folder:
         workerd = Workerd(Path(folder))
@@ -161,16 +153,8 @@ def main() -> int:
         finally:
             workerd.close()
     if arguments.record:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        command = " ".join(["python", "bench/d1_gateway.py", *sys.argv[1:]])
-        where = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-        with RESULTS.open("a", encoding="utf-8") as results:
-            results.write(
-                f"\n## D1 gateway on workerd, {datetime.now(UTC):%Y-%m-%d}, {commit.stdout.strip()}\n"
-                f"{where}, load {os.getloadavg()[0]:.1f}; `{command}`; miniflare 4.20260426.0.\n\n"
-                + "\n".join(f"- {line}" for line in lines)
-                + "\n"
-            )
+        result = "\n".join(f"- {line}" for line in lines)
+        record("D1 gateway on workerd", "miniflare 4.20260426.0", result)
     return 0 if enough else 1
 
 

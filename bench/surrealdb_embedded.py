@@ -7,27 +7,23 @@ that were made before the clock started, each a FOR over 1000 UPSERTs and a chec
 changes as they come from the stream. `--record` appends the result to bench/RESULTS.md.
 """
 
-import argparse
 import asyncio
 import gc
-import os
-import platform
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import cbor2
 from cbor2 import CBORTag
+from recording import options, record
+from watch import Watch
 
 from walsync.lsn import LSN
 from walsync.relation import Column, Relation, ReplicaIdentity
@@ -44,8 +40,6 @@ from walsync.transaction.change import Insert, Transaction
 ROUNDS = 5
 REQUEST_ROWS = 1000
 BATCH_ROWS = 20_000  # what the pipeline hands over under load
-PERIOD_SECONDS = 0.001
-RESULTS = Path(__file__).with_name("RESULTS.md")
 
 # Nine columns, about 173 bytes.
 TYPES = {
@@ -117,13 +111,13 @@ def requests(rows: int) -> list[bytes]:
     """Make the bare loop's requests."""
     made = []
     for first in range(0, rows, REQUEST_ROWS):
-        ops = [record(number) for number in range(first, min(first + REQUEST_ROWS, rows))]
+        ops = [row(number) for number in range(first, min(first + REQUEST_ROWS, rows))]
         variables = {"ck": CBORTag(8, ["_ck", 1]), "prev": first, "lsn": first + REQUEST_ROWS, "ops": ops}
         made.append(encode(LOOP, variables))
     return made
 
 
-def record(number: int) -> dict[str, object]:
+def row(number: int) -> dict[str, object]:
     """Make the same row as the engine stores it."""
     _, name, email, age, balance, _, moment, owner, note = (value.decode() for value in values(number) if value)
     seconds = int(datetime.fromisoformat(moment).timestamp())
@@ -138,27 +132,6 @@ def record(number: int) -> dict[str, object]:
         "owner": CBORTag(37, UUID(owner).bytes),
         "note": note,
     }
-
-
-@dataclass
-class Watch:
-    """The longest time for which the event loop did not come round."""
-
-    longest: float = 0.0
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Watch the loop meanwhile."""
-        watching = asyncio.create_task(self._watch())
-        yield
-        watching.cancel()
-        await asyncio.wait([watching])
-
-    async def _watch(self) -> None:
-        while True:
-            due = time.perf_counter() + PERIOD_SECONDS
-            await asyncio.sleep(PERIOD_SECONDS)
-            self.longest = max(self.longest, time.perf_counter() - due)
 
 
 @contextmanager
@@ -233,25 +206,11 @@ async def measure(rows: int) -> str:
 
 def main() -> None:
     """Measure, and print or record the line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=40_000)
-    parser.add_argument("--record", action="store_true", help="append the result to bench/RESULTS.md")
-    arguments = parser.parse_args()
+    arguments = options(40_000).parse_args()
     line = asyncio.run(measure(arguments.rows))
     print(line)
-    if not arguments.record:
-        return
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    command = " ".join(["python", "bench/surrealdb_embedded.py", *sys.argv[1:]])
-    where = (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()},"
-        f" load {os.getloadavg()[0]:.1f}, nice {os.nice(0)}"
-    )
-    with RESULTS.open("a", encoding="utf-8") as results:
-        results.write(
-            f"\n## SurrealDB embedded, {datetime.now(UTC):%Y-%m-%d}, {commit.stdout.strip()}\n"
-            f"{where}; `{command}`; engine 2.3.10, fsync on both sides.\n\n{line}\n"
-        )
+    if arguments.record:
+        record("SurrealDB embedded", "engine 2.3.10, fsync on both sides", line)
 
 
 if __name__ == "__main__":

@@ -7,25 +7,22 @@ other; the bare loop, whose requests of 1000 UPSERTs and a checkpoint were made 
 takes batches of raw changes. The server is the engine behind the bridge of the tests, on disk.
 """
 
-import argparse
 import asyncio
 import gc
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 import aiohttp
 import cbor2
 from cbor2 import CBORTag
-from surrealdb_embedded import Watch, batches, record, requests, table
+from recording import options, record
+from surrealdb_embedded import batches, requests, row, table
+from watch import Watch
 
 from walsync.lsn import LSN
 from walsync.settings import Secret
@@ -39,13 +36,12 @@ from fix_surrealdb import PASSWORD, USER, VERSIONS, SurrealServer
 
 ROUNDS = 5
 SINGLE_ROWS = 500
-RESULTS = Path(__file__).with_name("RESULTS.md")
 DEFINE = "DEFINE TABLE people; DEFINE TABLE _ck; UPSERT $ck CONTENT {lsn: 0}"
 
 
 def single_requests(rows: int) -> list[bytes]:
     """Make one request per row."""
-    return [encode("UPSERT $row.id CONTENT $row RETURN NONE", {"row": record(number)}) for number in range(rows)]
+    return [encode("UPSERT $row.id CONTENT $row RETURN NONE", {"row": row(number)}) for number in range(rows)]
 
 
 async def bare(server: SurrealServer, database: str, prepared: Sequence[bytes]) -> float:
@@ -112,10 +108,8 @@ async def measure(server: SurrealServer, rows: int) -> str:
 
 def main() -> None:
     """Measure, and print or record the line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=10_000)
+    parser = options(10_000)
     parser.add_argument("--version", choices=VERSIONS, default=VERSIONS[-1])
-    parser.add_argument("--record", action="store_true", help="append the result to bench/RESULTS.md")
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="walsync-bench-") as folder,
@@ -123,19 +117,9 @@ def main() -> None:
     ):
         line = asyncio.run(measure(server, arguments.rows))
     print(line)
-    if not arguments.record:
-        return
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    command = " ".join(["python", "bench/surrealdb_ws.py", *sys.argv[1:]])
-    where = (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()},"
-        f" load {os.getloadavg()[0]:.1f}, nice {os.nice(0)}"
-    )
-    with RESULTS.open("a", encoding="utf-8") as results:
-        results.write(
-            f"\n## SurrealDB over its WebSocket, {datetime.now(UTC):%Y-%m-%d}, {commit.stdout.strip()}\n"
-            f"{where}; `{command}`; engine {arguments.version} on disk behind the tests' bridge.\n\n{line}\n"
-        )
+    if arguments.record:
+        about = f"engine {arguments.version} on disk behind the tests' bridge"
+        record("SurrealDB over its WebSocket", about, line)
 
 
 if __name__ == "__main__":

@@ -7,26 +7,22 @@ write to /dev/null, in turns: pg_recvlogical with pgoutput, pg_recvlogical with 
 from the start of the process to its end. Needs pg_recvlogical, and Debian's wal2json (see tests/fix_wal2json.py).
 """
 
-import argparse
-import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg2
 from fix_wal2json import with_plugin
+from recording import options, record
 
 from walsync.demo.engines import PostgresServer
 from walsync.row import COMPILED
 
 ROUNDS = 3
-RESULTS = Path(__file__).with_name("RESULTS.md")
 WALSYNC = Path(sys.executable).with_name("walsync")
 
 TABLE = """
@@ -131,25 +127,12 @@ def measure(rows: int) -> str:
 
 def main() -> None:
     """Measure, and print or record the line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--record", action="store_true", help="append the result to bench/RESULTS.md")
-    arguments = parser.parse_args()
+    arguments = options(1_000_000).parse_args()
     line = measure(arguments.rows)
     print(line)
-    if not arguments.record:
-        return
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    command = " ".join(["python", "bench/wal2json.py", *sys.argv[1:]])
-    where = (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()},"
-        f" load {os.getloadavg()[0]:.1f}, nice {os.nice(0)}, rows split {'in C' if COMPILED else 'in Python'}"
-    )
-    with RESULTS.open("a", encoding="utf-8") as results:
-        results.write(
-            f"\n## wal2json format 2, W1, {datetime.now(UTC):%Y-%m-%d}, {commit.stdout.strip()}\n"
-            f"{where}; `{command}`; Postgres 15, wal2json 2.5.\n\n{line}\n"
-        )
+    if arguments.record:
+        about = f"rows split {'in C' if COMPILED else 'in Python'}; Postgres 15, wal2json 2.5"
+        record("wal2json format 2, W1", about, line)
 
 
 if __name__ == "__main__":
