@@ -10,16 +10,11 @@ import pytest
 import yaml
 from fix_postgres import Database
 from fix_proxy import Proxy
+from fix_rounds import CREATE, QUERIES, ROUND, stored
 from fix_walsync import Walsync, eventually
 from fix_workerd import SECRET, Plain, SqlRefused, Workerd
-from integration.test_d1_killed import CREATE, ROUND
 
 REGIONS = ("DB_WEUR", "DB_OC")
-QUERIES = {
-    "accounts": "SELECT id, owner, balance, note FROM accounts ORDER BY 1",
-    "moves": "SELECT account, at, amount FROM moves ORDER BY 1, 2",
-    "lines": "SELECT line FROM lines ORDER BY 1",
-}
 
 
 @pytest.fixture
@@ -127,11 +122,7 @@ def test_regions_stay_equal_over_a_line_that_is_cut_and_held(
 
 
 def assert_equal(source: Database, regions: dict[str, Plain]) -> None:
-    expected = {
-        "accounts": source.execute("SELECT id, owner, balance::text, note FROM accounts ORDER BY 1"),
-        "moves": source.execute("SELECT account, at, amount::text FROM moves ORDER BY 1, 2"),
-        "lines": source.execute("SELECT line FROM lines ORDER BY 1"),
-    }
+    expected = stored(source)
     for plain in regions.values():
         assert {name: plain.execute(query) for name, query in QUERIES.items()} == expected
 

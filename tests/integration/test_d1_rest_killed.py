@@ -6,10 +6,10 @@ from collections.abc import Callable
 import yaml
 from fix_postgres import Database
 from fix_rest_api import ACCOUNT, TOKEN, RestApi
+from fix_rounds import CREATE, QUERIES, ROUND, stored
 from fix_walsync import Walsync, eventually_async
 from fix_workerd import Workerd
-from integration.test_d1_gateway_killed import QUERIES, position
-from integration.test_d1_killed import CREATE, ROUND
+from integration.test_d1_gateway_killed import position
 
 
 async def test_the_command_ends_with_the_rows_of_the_source_whatever_part_of_a_request_was_taken(
@@ -48,10 +48,7 @@ async def test_the_command_ends_with_the_rows_of_the_source_whatever_part_of_a_r
             await eventually_async(lambda: api.half is None, 60, "a request to be cut")
             await asyncio.to_thread(walsync.sigkill)
         assert await asyncio.to_thread(walsync.run, "run", "--until-caught-up", "--timeout", "60s", timeout=90) == 0
-    assert plain.execute(QUERIES["accounts"]) == source.execute(
-        "SELECT id, owner, balance::text, note FROM accounts ORDER BY 1"
-    )
-    assert plain.execute(QUERIES["moves"]) == source.execute(
-        "SELECT account, at, amount::text FROM moves ORDER BY 1, 2"
-    )
+    expected = stored(source)
+    assert plain.execute(QUERIES["accounts"]) == expected["accounts"]
+    assert plain.execute(QUERIES["moves"]) == expected["moves"]
     assert TOKEN not in walsync.output
