@@ -58,9 +58,17 @@ async def park(replication: Replication, running: Running, away: Proxy, *, first
     away.refuse()
     away.cut()
     insert(replication, first, last)
-    await running.until(lambda: rows(replication, "near") == last + 1, "the other target to have all rows")
+    await until_near_has(replication, running, last + 1)
     await running.until(lambda: running.state("far") is TargetState.PARKED, "the one to be parked")
     await running.until(lambda: hold(replication) is not None, "the hold slot")
+
+
+async def until_near_has(replication: Replication, running: Running, count: int) -> None:
+    await running.until(lambda: rows(replication, "near") == count, "the other target to have all rows")
+
+
+async def until_dropped(replication: Replication, running: Running) -> None:
+    await running.until(lambda: hold(replication) is None, "the hold slot to be dropped")
 
 
 async def until_passed(replication: Replication, running: Running) -> None:

@@ -1,6 +1,6 @@
 """One target that is away costs the others nothing: it is parked, its WAL is held, and it comes back by itself."""
 
-from fix_isolation import ROWS, hold, insert, park, rows, until_passed
+from fix_isolation import ROWS, hold, insert, park, rows, until_dropped, until_near_has, until_passed
 from fix_proxy import Proxy
 from fix_replication import Replication
 
@@ -19,7 +19,7 @@ async def test_a_target_that_is_away_is_parked_and_comes_back_to_exactly_where_i
         await running.until_streaming()
         insert(apart, 301, 310)
         await running.caught_up()
-        await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
+        await until_dropped(apart, running)
     apart.assert_equal(ROWS)
 
 
@@ -31,12 +31,12 @@ async def test_a_parked_target_is_found_again_by_the_next_run(apart: Replication
     async with apart.running() as running:
         await running.until(lambda: running.state("near") is TargetState.STREAMING, "the other target to stream")
         insert(apart, 301, 310)
-        await running.until(lambda: rows(apart, "near") == 311, "the other target to have all rows")
+        await until_near_has(apart, running, 311)
         assert hold(apart) == held
         away.accept()
         await running.until_streaming()
         await running.caught_up()
-        await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
+        await until_dropped(apart, running)
     apart.assert_equal(ROWS)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import count
 
 import yaml
-from fix_isolation import ROWS, hold, insert, park, rows, until_passed
+from fix_isolation import ROWS, hold, insert, park, rows, until_dropped, until_near_has, until_passed
 from fix_postgres import Database, Server
 from fix_proxy import Proxy
 from fix_replication import SECONDS, Command, Replication, Running, checkpoint, locked, slot_row
@@ -83,7 +83,7 @@ async def test_too_few_slots_delay_the_target_that_is_away_and_are_said(
         away.refuse()
         away.cut()
         insert(apart, 1, 300)
-        await running.until(lambda: rows(apart, "near") == 301, "the other target to have all rows")
+        await until_near_has(apart, running, 301)
         assert running.pipeline.session is not None
         keeper = running.pipeline.session.hold
         await running.until(lambda: keeper.error, "the hold slot to be refused")
@@ -97,10 +97,10 @@ async def test_too_few_slots_delay_the_target_that_is_away_and_are_said(
         away.accept()
         await running.until(lambda: code(running, "far") == "WS2404", "no slot to be left to catch up through")
         insert(apart, 301, 310)
-        await running.until(lambda: rows(apart, "near") == 311, "the other target to have all rows")
+        await until_near_has(apart, running, 311)
         apart.source.execute(FREE, "two")
         await running.until_streaming()
-        await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
+        await until_dropped(apart, running)
     apart.assert_equal(ROWS)
 
 
@@ -158,11 +158,11 @@ async def test_a_target_that_is_slow_delays_nobody_and_catches_up(apart: Replica
             await running.until(
                 lambda: running.progress("near").position > running.progress("far").position, "one to be ahead"
             )
-            await running.until(lambda: rows(apart, "near") == 301, "the other target to have all rows")
+            await until_near_has(apart, running, 301)
             await until_passed(apart, running)
         await running.caught_up()
         await running.until_streaming()
-        await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
+        await until_dropped(apart, running)
     apart.assert_equal(ROWS)
 
 
@@ -178,7 +178,7 @@ async def test_drop_removes_the_hold_slot_and_the_next_run_one_that_nobody_needs
     near = replace(apart, targets={"near": apart.targets["near"]})
     async with near.running() as running:
         await running.until_streaming()
-        await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
+        await until_dropped(apart, running)
     apart.targets["far"].execute("DELETE FROM walsync.checkpoint")
     away.accept()
     async with apart.running() as running:

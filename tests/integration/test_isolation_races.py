@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from fix_isolation import ROWS, hold, insert, park, rows, until_passed
+from fix_isolation import ROWS, hold, insert, park, until_dropped, until_near_has, until_passed
 from fix_postgres import Database
 from fix_proxy import Proxy
 from fix_replication import Replication, Running, checkpoint, locked
@@ -46,7 +46,7 @@ async def test_a_target_let_go_of_in_the_middle_of_a_write_goes_on_where_that_en
                 insert(apart, 1, 1)
                 await until_held_up(running, far, 1)
                 insert(apart, 2, 35)
-                await running.until(lambda: rows(apart, "near") == 36, "the other target to have them")
+                await until_near_has(apart, running, 36)
                 insert(apart, 36, 40)
                 await until_held_up(running, near, 36)
             await until_held_up(running, far, 2)
@@ -73,13 +73,13 @@ async def test_a_target_that_goes_again_as_soon_as_it_is_back_is_not_waited_for(
         away.refuse()
         away.cut()
         insert(apart, 301, 600)
-        await running.until(lambda: rows(apart, "near") == 601, "the other target to have all rows")
+        await until_near_has(apart, running, 601)
         await running.until(lambda: running.state("far") is TargetState.PARKED, "it to be parked again")
         registry.close()
         await until_passed(apart, running)
         away.accept()
         await running.until_streaming()
-        await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
+        await until_dropped(apart, running)
     apart.assert_equal(ROWS)
 
 
@@ -98,12 +98,12 @@ async def test_a_hold_slot_whose_creation_was_not_answered_is_found(
         await running.until(lambda: hold(apart) is not None, "the hold slot")
         line.cut()
         line.resume()
-        await running.until(lambda: rows(apart, "near") == 301, "the other target to have all rows")
+        await until_near_has(apart, running, 301)
         await until_passed(apart, running)
         away.accept()
         await running.until_streaming()
         await running.caught_up()
-        await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
+        await until_dropped(apart, running)
     apart.assert_equal(ROWS)
 
 
