@@ -118,13 +118,22 @@ async def test_nothing_is_acknowledged_by_hand_unless_it_is_said(published: Data
     assert await first_after_all(published) == ["1"]
 
 
-async def test_an_idle_slot_moves_on_once_everything_is_acknowledged(published: Database) -> None:
+@contextlib.asynccontextmanager
+async def waiting_after_one(
+    published: Database,
+) -> AsyncIterator[tuple[walsync.TransactionStream, walsync.Transaction, "asyncio.Task[walsync.Transaction]"]]:
+    """Take one transaction without a word, and wait for the next while something else is committed."""
     insert(published, 1)
     async with stream(published, acknowledge_automatically=False) as reading:
         transactions = aiter(reading)
         [only] = await take(transactions, 1)
         waiting = asyncio.create_task(anext(transactions))
         published.execute("CREATE TABLE noise (id int)")
+        yield reading, only, waiting
+
+
+async def test_an_idle_slot_moves_on_once_everything_is_acknowledged(published: Database) -> None:
+    async with waiting_after_one(published) as (reading, only, waiting):
         reading.acknowledge(only)
         end = published.execute("SELECT pg_current_wal_lsn()::text")[0][0]
         await eventually_async(lambda: confirmed(published) >= walsync.LSN.parse(end), SECONDS, "the slot to move")
@@ -134,12 +143,7 @@ async def test_an_idle_slot_moves_on_once_everything_is_acknowledged(published: 
 
 
 async def test_an_idle_slot_waits_for_what_is_not_acknowledged(published: Database) -> None:
-    insert(published, 1)
-    async with stream(published, acknowledge_automatically=False) as reading:
-        transactions = aiter(reading)
-        [only] = await take(transactions, 1)
-        waiting = asyncio.create_task(anext(transactions))
-        published.execute("CREATE TABLE noise (id int)")
+    async with waiting_after_one(published) as (reading, only, waiting):
         await eventually_async(lambda: reading._idle > only.end_lsn, SECONDS, "a keepalive to be read")
         insert(published, 2)
         assert ids(await waiting) == ["2"]
