@@ -47,6 +47,11 @@ class TransactionStream:
         acknowledge_automatically: bool = True,
         max_bytes: int = MAX_BYTES,
     ) -> None:
+        """Name a slot of the plugin pgoutput, which is used as it stands.
+
+        With `create_slot` it is made where it is absent, and has what commits from then on; with `messages` also what
+        pg_logical_emit_message() wrote is read.
+        """
         self._dsn = dsn
         self._slot = slot
         self._publication = publication
@@ -201,28 +206,5 @@ class _Queue:
         self._arrived.set()
 
 
-def stream(
-    dsn: str,
-    *,
-    slot: str,
-    publication: str,
-    create_slot: bool = False,
-    messages: bool = False,
-    acknowledge_automatically: bool = True,
-    max_bytes: int = MAX_BYTES,
-) -> TransactionStream:
-    """Read a slot: ``async for transaction in walsync.stream(dsn, slot="app", publication="app")``.
-
-    The slot is of the plugin pgoutput and used as it stands; with `create_slot` it is made where it is absent, and has
-    what commits from then on. With `messages` also what pg_logical_emit_message() wrote. The rest is at
-    `TransactionStream`.
-    """
-    return TransactionStream(
-        dsn,
-        slot=slot,
-        publication=publication,
-        create_slot=create_slot,
-        messages=messages,
-        acknowledge_automatically=acknowledge_automatically,
-        max_bytes=max_bytes,
-    )
+stream = TransactionStream
+"""What a program calls: ``async for transaction in walsync.stream(dsn, slot="app", publication="app")``."""
