@@ -152,6 +152,20 @@ def test_a_file_that_is_there_is_replaced_only_by_force(
     assert sorted(path.name for path in command.cwd.iterdir()) == ["stderr", "stdout", "walsync.yaml"]
 
 
+def test_what_comes_next_names_the_file_where_another_one_would_be_taken(
+    source: Database, walsync_command: Callable[..., Walsync]
+) -> None:
+    source.execute("CREATE TABLE public.users (id int PRIMARY KEY)")
+    command = walsync_command("", WALSYNC_CONFIG="")
+    args = ("init", "--dsn", source.dsn, "--force")
+    assert command.run(*args) == 0
+    assert command.stderr.read_text().endswith("\n  walsync check\n  walsync run\n")
+    (command.cwd / "conf").mkdir()
+    (command.cwd / "conf" / "walsync.yaml").write_text("another one")
+    assert command.run(*args) == 0
+    assert command.stderr.read_text().endswith("\n  walsync check -c walsync.yaml\n  walsync run -c walsync.yaml\n")
+
+
 def test_names_that_are_taken_are_not_proposed_again(source: Database, walsync_command: Callable[..., Walsync]) -> None:
     source.execute("CREATE TABLE public.users (id int PRIMARY KEY); CREATE SCHEMA walsync")
     source.execute("CREATE PUBLICATION walsync FOR ALL TABLES")

@@ -14,7 +14,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from pydantic_core import PydanticCustomError
 
 from walsync.cli.options import with_logs
-from walsync.config import InvalidConfiguration, load
+from walsync.config import InvalidConfiguration, find, load
 from walsync.errors import ConfigurationError, SourceRefused
 from walsync.postgres import Connection
 from walsync.proposal import document
@@ -174,8 +174,16 @@ def _tell_next(path: Path, variables: Sequence[str]) -> None:
     _say(f"\nwrote {path}; the SQL for an administrator of the source stands on stdout. Then:")
     for name in dict.fromkeys(variables):
         _say(f"  export {name}=...")
-    option = "" if path == Path("walsync.yaml") else f" -c {path}"
+    option = "" if _is_found(path) else f" -c {path}"
     _say(f"  walsync check{option}\n  walsync run{option}")
+
+
+def _is_found(path: Path) -> bool:
+    """Tell whether commands take this file without -c: a clone has a conf/walsync.yaml, which comes first."""
+    try:
+        return find(None, os.environ).resolve() == path.resolve()
+    except InvalidConfiguration:
+        return False
 
 
 def _say(text: str) -> None:
