@@ -135,16 +135,16 @@ class Pipeline:
         prepared = await self.upstream.prepare([target.name for target in self.config.targets])
         writer = await self.upstream.draw_writer(prepared)
         selected = {settings.name: select(settings, prepared.tables) for settings in self.config.targets}
-        stream = await self.upstream.open_stream(prepared, prepared.confirmed_flush)
+        stream = await self.upstream.open_stream(prepared, prepared.confirmed_flush, writer)
         log.info("slot_taken", slot=writer.slot, epoch=writer.epoch, lsn=str(prepared.confirmed_flush))
-        session = Session(self.upstream, prepared, self.config.backlog, self._metrics)
+        session = Session(self.upstream, prepared, writer, self.config.backlog, self._metrics)
         for settings in self.config.targets:
             target = open_target(settings, slot=writer.slot, collapse=self.config.batch.transactions != 1)
             session.deliveries[target.name] = Delivery(
                 target,
                 selected[target.name],
                 prepared.registrations.get(target.name),
-                session.path(writer),
+                session.path(),
                 self.config.batch,
             )
         return session, stream
@@ -173,7 +173,7 @@ class Pipeline:
                 if stream is None:
                     if self._interrupted.is_set():
                         return
-                    stream = await self.upstream.open_stream(session.prepared, session.resume_at)
+                    stream = await self.upstream.reopen_stream(session.prepared, session.resume_at, session.writer)
                     self._metrics.source_reconnects.inc()
                 self.source_error = None
                 opened, stream = stream, None

@@ -34,6 +34,9 @@ TIMEOUTS_OFF: Final[Mapping[str, str]] = {
 }
 """A replication or snapshot session lives for hours; the server's defaults are made for the application."""
 
+_NAME_BYTES: Final = 63
+"""NAMEDATALEN - 1: the server cuts longer names. Slots' are ASCII."""
+
 _CONNECT_TIMEOUT_SECONDS: Final = 10
 _KEEPALIVES: Final[Mapping[str, int]] = {
     # A peer that vanished without a word is noticed after about 10 + 3 * 5 seconds instead of two hours.
@@ -68,6 +71,12 @@ def complete_dsn(dsn: str, application_name: str) -> str:
     given = parse_dsn(dsn)
     defaults = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS, **_KEEPALIVES, "application_name": application_name}
     return make_dsn(dsn, client_encoding="UTF8", **{key: value for key, value in defaults.items() if key not in given})
+
+
+def run_name(slot: str, epoch: int) -> str:
+    """Name the sessions of one run in pg_stat_activity; where the name has to be cut, the epoch stays whole."""
+    suffix = f" epoch {epoch}"
+    return f"walsync {slot}"[: _NAME_BYTES - len(suffix)] + suffix
 
 
 def pin_settings(opened: Connection, settings: Mapping[str, str]) -> None:

@@ -28,8 +28,11 @@ log: Logger = structlog.get_logger()
 class Session:
     """The main feed with a delivery per target, the feeds of those behind it, and the acknowledgement back."""
 
-    def __init__(self, upstream: Upstream, prepared: Prepared, settings: BacklogSettings, metrics: Metrics) -> None:
+    def __init__(
+        self, upstream: Upstream, prepared: Prepared, writer: Writer, settings: BacklogSettings, metrics: Metrics
+    ) -> None:
         self.prepared = prepared
+        self.writer = writer
         self.acknowledgement = Acknowledgement(prepared.confirmed_flush)
         self.hold = Hold(upstream, self.acknowledgement, prepared.hold)
         self.main = Feed(
@@ -47,12 +50,12 @@ class Session:
         self._upstream = upstream
         self._metrics = metrics
 
-    def path(self, writer: Writer) -> Path:
+    def path(self) -> Path:
         """Give a delivery what it needs of this session."""
         return Path(
             self._upstream,
             self.prepared,
-            writer,
+            self.writer,
             self.main,
             self.catch_up,
             self.hold,

@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import psycopg2
@@ -22,10 +22,10 @@ from walsync.checkpoint.registry import (
     refuse_missing_slot,
     refuse_unconfigured,
 )
-from walsync.errors import SourceRefused, SourceUnavailable
+from walsync.errors import Fenced, SourceRefused, SourceUnavailable
 from walsync.logs import Logger
 from walsync.lsn import LSN
-from walsync.postgres import Connection
+from walsync.postgres import Connection, run_name
 from walsync.snapshot.export import ExportedSnapshot
 from walsync.snapshot.read import SnapshotReader
 from walsync.source import catalogue, publication, requirements, timeline
@@ -34,12 +34,13 @@ from walsync.source.session import (
     Identity,
     draw_epoch,
     identify,
+    open_primary,
     open_replication,
     open_session,
     source_error,
 )
 from walsync.source.settings import SourceSettings
-from walsync.source.stream import Stream
+from walsync.source.stream import SlotActive, Stream
 from walsync.source.table import Table
 from walsync.target.base import Writer
 
@@ -88,14 +89,30 @@ class Upstream:
         async with self._replication(self._name) as replication:
             identity, history = await asyncio.to_thread(_identify, replication)
         confirmed = await self._ensure_slot(registrations)
-        return Prepared(identity, history, tables, memberships, registrations, confirmed, await self.hold_slot())
+        hold = await self._mark(await self.hold_slot())
+        return Prepared(identity, history, tables, memberships, registrations, confirmed, hold)
 
     async def look(self, targets: Iterable[str]) -> Sequence[Table]:
         """Check the source as `prepare` does, and change nothing; returns the tables."""
         names = set(targets)
         return await self._call(lambda session: self._look(session, names)[0])
 
-    async def open_stream(self, prepared: Prepared, start: LSN) -> Stream:
+    async def reopen_stream(self, prepared: Prepared, start: LSN, writer: Writer) -> Stream:
+        """Go on with a slot that this run had; Fenced where a newer run has it now."""
+        try:
+            return await self.open_stream(prepared, start, writer)
+        except SlotActive as error:
+            reader = await self._call(lambda session: slots.reading_epoch(session, self._settings.slot))
+            if reader is None or reader <= writer.epoch:
+                raise  # our own session perhaps, which the server has not given up yet
+            raise Fenced(
+                "WS2409",
+                f"another run reads slot {self._settings.slot} (epoch {reader}, this one has {writer.epoch}): it took "
+                "over while this one was frozen or cut off",
+                hint="nothing to do if a newer instance is running; else start this one again",
+            ) from error
+
+    async def open_stream(self, prepared: Prepared, start: LSN, writer: Writer) -> Stream:
         """Take the slot and stream from `start`; SlotActive while another session has it."""
         return await asyncio.to_thread(
             lambda: Stream.open(
@@ -104,7 +121,7 @@ class Upstream:
                 slot=self._settings.slot,
                 publication=self._settings.publication,
                 start=start,
-                application_name=self._name,
+                application_name=run_name(self._settings.slot, writer.epoch),
             )
         )
 
@@ -168,7 +185,7 @@ class Upstream:
             slots.copy(session, self._settings.slot, self._hold_name, temporary=False)
             return slots.find(session, self._hold_name)
 
-        return await self._call(copy)
+        return await self._mark(await self._call(copy))
 
     async def advance_hold(self, lsn: LSN) -> None:
         """Let the hold slot forget what committed below `lsn`; reads the WAL up to there, so it may take its time."""
@@ -245,14 +262,26 @@ class Upstream:
     async def _ensure_slot(self, registrations: dict[str, Registration]) -> LSN:
         found = await self.slot()
         if found is not None:
-            return slots.usable(found, await self._call(_database))
+            confirmed = slots.usable(found, await self._call(_database))
+            await self._mark(found)
+            return confirmed
         refuse_missing_slot(self._settings.slot, registrations)
         async with self._replication(self._name) as replication:
             created = await self._while_watching_blockers(
                 replication, lambda: slots.create(replication, self._settings.slot)
             )
         log.info("slot_created", slot=created.name, lsn=str(created.consistent_point))
+        await self._mark(await self.slot())
         return created.consistent_point
+
+    async def _mark(self, slot: slots.Slot | None) -> slots.Slot | None:
+        """Have the standbys copy a slot, or not, as configured; it returns the slot. What is copied begins without."""
+        wanted = self._settings.failover
+        if slot is None or slot.failover in {None, wanted} or slot.active_pid is not None or slot.wal_status == "lost":
+            return slot
+        async with self._replication(self._name) as replication:
+            await asyncio.to_thread(slots.mark_failover, replication, slot.name, failover=wanted)
+        return replace(slot, failover=wanted)
 
     @asynccontextmanager
     async def _replication(self, name: str) -> AsyncIterator[Connection]:
@@ -303,7 +332,7 @@ class Upstream:
 
     def _in_thread(self, function: Callable[[Connection], _T]) -> _T:
         if self._session is None or self._session.closed:
-            self._session = open_session(self._dsn, self._name)
+            self._session = open_primary(self._dsn, self._name)
         try:
             return function(self._session)
         except psycopg2.Error as error:

@@ -37,6 +37,20 @@ def open_session(dsn: str, application_name: str) -> Connection:
         raise _connection_error(dsn, error) from error
 
 
+def open_primary(dsn: str, application_name: str) -> Connection:
+    """Open a session as `open_session` does; SourceUnavailable where it leads to a standby."""
+    opened = open_session(dsn, application_name)
+    try:
+        refuse_standby(opened)
+    except psycopg2.Error as error:
+        opened.close()
+        raise source_error(error) from error
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
 def open_replication(dsn: str, application_name: str) -> Connection:
     """Open a logical replication session, on which slots are created and streams started."""
     try:
@@ -61,6 +75,19 @@ def identify(replication: Connection) -> Identity:
     if row is None:
         raise SourceUnavailable("WS2002", "IDENTIFY_SYSTEM returned nothing")
     return Identity(str(row[0]), int(row[1]), LSN.parse(row[2]))
+
+
+def refuse_standby(session: Connection) -> None:
+    """Refuse a server that cannot be written, for the moment: it may become the primary."""
+    with session.cursor() as cursor:
+        cursor.execute("SELECT pg_catalog.pg_is_in_recovery()")
+        row = cursor.fetchone()
+    if row is not None and row[0]:
+        raise SourceUnavailable(
+            "WS2005",
+            "the source is a standby: it waits until that is the primary, or the address leads to it",
+            hint="name the primary in source.dsn, or all of them: host=a,b target_session_attrs=read-write",
+        )
 
 
 def draw_epoch(session: Connection) -> int:

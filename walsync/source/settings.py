@@ -126,6 +126,10 @@ class SourceSettings(Settings):
     slot: Annotated[str, AfterValidator(_check_slot)] = "walsync"
     """The replication slot, created when absent; lower case letters, digits and ``_``, at most 50."""
 
+    failover: bool = True
+    """Whether standbys that are set up for it copy the slot, so that it is there after a failover; Postgres 17 or
+    later. True unless a standby must not have it."""
+
     publication: Annotated[str, AfterValidator(_check_publication)] = "walsync"
     """The publication, created when absent and kept equal to `tables`."""
 

@@ -28,6 +28,8 @@ class Slot:
     wal_status: str
     temporary: bool
     retained_bytes: int
+    failover: bool | None = None
+    """Whether standbys may copy it; None before Postgres 17, where none can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,9 @@ def find(session: Connection, name: str) -> Slot | None:
             """
             SELECT slot_name, plugin, database, active_pid, restart_lsn, confirmed_flush_lsn,
                    coalesce(wal_status, 'lost'), temporary,
-                   coalesce(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn), 0)::bigint
-            FROM pg_catalog.pg_replication_slots WHERE slot_name = %s
+                   coalesce(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn), 0)::bigint,
+                   (pg_catalog.to_jsonb(slot) ->> 'failover')::bool
+            FROM pg_catalog.pg_replication_slots AS slot WHERE slot_name = %s
             """,
             (name,),
         )
@@ -73,6 +76,7 @@ def find(session: Connection, name: str) -> Slot | None:
         wal_status=row[6],
         temporary=row[7],
         retained_bytes=row[8],
+        failover=row[9],
     )
 
 
@@ -131,6 +135,17 @@ def copy(session: Connection, name: str, new: str, *, temporary: bool) -> None:
         raise _no_room() from error
 
 
+def mark_failover(replication: Connection, name: str, *, failover: bool) -> None:
+    """Let standbys copy a slot, or not; one that is in use stays as it is. Postgres 17 or later."""
+    try:
+        with replication.cursor() as cursor:
+            cursor.execute(f"ALTER_REPLICATION_SLOT {quote(name)} (FAILOVER {failover})")
+    except pg.ObjectInUse:
+        return
+    except psycopg2.Error as error:
+        raise source_error(error) from error
+
+
 def advance(session: Connection, name: str, lsn: LSN) -> None:
     """Let a slot forget what committed below `lsn`; nothing is decoded for anybody. It never goes back."""
     with session.cursor() as cursor:
@@ -144,6 +159,22 @@ def drop(session: Connection, name: str) -> None:
             cursor.execute("SELECT pg_catalog.pg_drop_replication_slot(%s)", (name,))
     except pg.ObjectInUse as error:
         raise SourceRefused("WS2403", f"slot {name} is in use: {error}".strip(), hint="stop walsync first") from error
+
+
+def reading_epoch(session: Connection, name: str) -> int | None:
+    """Tell the epoch of the run that streams from a slot, by the name of its session; None where none can be seen."""
+    with session.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT substring(activity.application_name FROM '^walsync .* epoch ([0-9]+)$')::bigint
+            FROM pg_catalog.pg_replication_slots AS slot
+            JOIN pg_catalog.pg_stat_activity AS activity ON activity.pid = slot.active_pid
+            WHERE slot.slot_name = %s
+            """,
+            (name,),
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None
 
 
 def blockers(session: Connection) -> list[Blocker]:

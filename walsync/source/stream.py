@@ -19,7 +19,7 @@ from walsync.lsn import LSN
 from walsync.postgres import Connection
 from walsync.source import slot as slots
 from walsync.source.copy_both import CopyBoth
-from walsync.source.session import Identity, identify, open_replication, source_error
+from walsync.source.session import Identity, identify, open_replication, refuse_standby, source_error
 
 STATUS_INTERVAL_SECONDS: Final = 1.0
 """How often a status update goes out; after every transaction would cost a quarter of the throughput."""
@@ -102,6 +102,7 @@ class Stream:
         """
         connection = open_replication(dsn, application_name)
         try:
+            refuse_standby(connection)
             _refuse_another(connection, identity)
             if copied_as is not None:
                 slots.copy(connection, slot, copied_as, temporary=True)

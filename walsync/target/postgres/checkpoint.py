@@ -9,6 +9,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - psycopg2's clas
 
 from walsync.errors import TargetRefused
 from walsync.lsn import LSN
+from walsync.postgres import run_name
 from walsync.source.table import Table
 from walsync.target.base import Checkpoint, TableState, Writer
 from walsync.target.fence import check_epoch, gone, judge, owned_by_another
@@ -41,9 +42,6 @@ CREATE TABLE IF NOT EXISTS walsync.table_state (
     PRIMARY KEY (slot, target, schema_name, table_name)
 )
 """
-
-_NAME_BYTES: Final = 63
-"""NAMEDATALEN - 1; slot names are ASCII."""
 
 
 class CheckpointStore:
@@ -194,14 +192,8 @@ class CheckpointStore:
                 "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
                 " WHERE application_name = %s AND datname = pg_catalog.current_database() AND usename = current_user"
                 " AND pid <> pg_catalog.pg_backend_pid()",
-                (application_name(writer.slot, stored.epoch),),
+                (run_name(writer.slot, stored.epoch),),
             )
-
-
-def application_name(slot: str, epoch: int) -> str:
-    """Name a run's sessions in pg_stat_activity; the server cuts at 63 bytes, so the epoch comes whole."""
-    suffix = f" epoch {epoch}"
-    return f"walsync {slot}"[: _NAME_BYTES - len(suffix)] + suffix
 
 
 def _columns(writer: Writer) -> dict[str, str | int]:

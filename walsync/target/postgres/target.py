@@ -9,10 +9,11 @@ import psycopg2
 from walsync.errors import TargetRefused, TargetUnavailable
 from walsync.identifier import quote
 from walsync.lsn import LSN
+from walsync.postgres import run_name
 from walsync.source.table import Table
 from walsync.target.base import Batch, Checkpoint, Finding, TableState, Writer
 from walsync.target.postgres.apply import write_changes
-from walsync.target.postgres.checkpoint import CheckpointStore, application_name
+from walsync.target.postgres.checkpoint import CheckpointStore
 from walsync.target.postgres.client import Client, Session, require_writer
 from walsync.target.postgres.copy_text import CopyReader
 from walsync.target.postgres.failures import CONNECTION_LOST
@@ -170,7 +171,7 @@ class PostgresTarget:
             raise TargetRefused("WS4006", f"target {self.name}: made for slot {self._slot}, not {writer.slot}")
         self._note(session)
         session.writer = writer
-        self._client.application_name = application_name(writer.slot, writer.epoch)
+        self._client.application_name = run_name(writer.slot, writer.epoch)
         with session.connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_catalog.set_config('application_name', %s, false)", (self._client.application_name,)

@@ -1,0 +1,296 @@
+"""Two processes with one configuration: one works, one waits; whoever was replaced never writes again, to any kind."""
+
+import os
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from fix_postgres import Database
+from fix_replication import Command, Replication, locked, slot_row
+from fix_surrealdb import PASSWORD, USER, VERSIONS, SurrealServer
+from fix_walsync import Walsync, eventually, free_port
+from fix_workerd import SECRET, Workerd
+from integration.test_file_killed import fold
+from integration.test_surrealdb_killed import read
+from psycopg2.extensions import make_dsn
+
+from walsync.lsn import LSN
+from walsync.status import SourceState, TargetState
+
+SECONDS = 60.0
+TIMEOUT = "2s"
+"""After how long without an answer the source gives up a walsender: the slot of a frozen process is free then."""
+
+NAME = "replica"
+# Without a key a row that is applied twice stands there twice.
+CREATE = "CREATE TABLE lines (line text); ALTER TABLE lines REPLICA IDENTITY FULL; INSERT INTO lines VALUES ('copied')"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A target: its block of the configuration, and what stands in it when nobody writes."""
+
+    entry: Mapping[str, Any]
+    rows: Callable[[], list[str]]
+    takes_one_process: bool = False
+    """Whether a second process cannot reach it as long as the first one lives."""
+
+
+Make = Callable[[pytest.FixtureRequest], Kind]
+
+
+def postgres(request: pytest.FixtureRequest) -> Kind:
+    target: Database = request.getfixturevalue("target")
+    query = "SELECT line FROM lines ORDER BY line"
+    return Kind({"type": "postgres", "dsn": target.dsn}, lambda: [line for (line,) in target.execute(query)])
+
+
+def d1(request: pytest.FixtureRequest) -> Kind:
+    path: Path = request.getfixturevalue("tmp_path") / "local.sqlite"
+
+    def rows() -> list[str]:
+        with closing(sqlite3.connect(path)) as connection:
+            return [line for (line,) in connection.execute("SELECT line FROM lines ORDER BY line")]
+
+    return Kind({"type": "d1", "url": f"sqlite://{path}"}, rows)
+
+
+def d1_gateway(request: pytest.FixtureRequest) -> Kind:
+    workerd: Workerd = request.getfixturevalue("workerd")
+    database: str = request.getfixturevalue("d1_database")
+    plain = workerd.plain(database)
+    return Kind(
+        {"type": "d1", "url": workerd.url, "database": database, "secret": SECRET},
+        lambda: [line for (line,) in plain.execute("SELECT line FROM lines ORDER BY line")],
+    )
+
+
+def surrealdb(request: pytest.FixtureRequest) -> Kind:
+    directory: Path = request.getfixturevalue("tmp_path") / "graph"
+    keys = {"type": "surrealdb", "url": f"surrealkv://{directory}", "namespace": "app", "database": "app"}
+    return Kind(keys, lambda: sorted(row["line"] for row in read(directory, "lines")[0]), takes_one_process=True)
+
+
+def surrealdb_server(version: str) -> Make:
+    def make(request: pytest.FixtureRequest) -> Kind:
+        start: Callable[[str], SurrealServer] = request.getfixturevalue("start_surrealdb")
+        server = start(version)
+        names = {"namespace": "app", "database": "app", "username": USER, "password": PASSWORD}
+        return Kind(
+            {"type": "surrealdb", "url": server.url, **names},
+            lambda: sorted(row["line"] for row in server.execute("SELECT * FROM lines")[0]),
+        )
+
+    return make
+
+
+def file(request: pytest.FixtureRequest) -> Kind:
+    path: Path = request.getfixturevalue("tmp_path") / "changes.jsonl"
+    return Kind(
+        {"type": "file", "path": str(path)}, lambda: sorted(str(row["line"]) for row in fold(path)["lines"].rows)
+    )
+
+
+KINDS: Final[Mapping[str, Make]] = {
+    "postgres": postgres,
+    "d1": d1,
+    "d1 gateway": d1_gateway,
+    "surrealdb": surrealdb,
+    **{f"surrealdb {version}": surrealdb_server(version) for version in VERSIONS},
+    "file": file,
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param](request)
+
+
+@pytest.fixture
+def replication(source: Database) -> Replication:
+    """A table on the source, which is quick to give up on a frozen reader."""
+    source.execute(CREATE)
+    dsn = make_dsn(source.dsn, options=f"-c wal_sender_timeout={TIMEOUT}")
+    return Replication(source, {}, ["public.lines"], {"source": {"dsn": dsn}})
+
+
+@pytest.fixture
+def start(replication: Replication, walsync_command: Callable[..., Walsync]) -> Iterator[Callable[[Kind], Command]]:
+    """Start `walsync run`; each has a port of its own and all else in common."""
+    made: list[Command] = []
+
+    def run(kind: Kind) -> Command:
+        port = free_port()
+        target = {"name": NAME, **kind.entry}
+        content = {**replication.content, "targets": [target], "http": {"listen": f"127.0.0.1:{port}"}}
+        command = Command(walsync_command(yaml.safe_dump(content)), f"http://127.0.0.1:{port}")
+        command.walsync.start("run")
+        made.append(command)
+        return command
+
+    yield run
+    for command in made:
+        command.walsync.close()
+
+
+def until_waiting(replication: Replication, command: Command) -> None:
+    """Wait until a process says what it waits for."""
+    pid = slot_row(replication, "active_pid")
+
+    def waits() -> bool:
+        status = command.status()
+        error = status.source.last_error if status is not None else None
+        return (
+            status is not None
+            and status.source.state is SourceState.WAITING_FOR_SLOT
+            and status.source.blocked_by is not None
+            and status.source.blocked_by.pid == pid
+            and error is not None
+            and error.code == "WS2405"
+        )
+
+    eventually(waits, SECONDS, "the second to wait, and to name whom it waits for")
+    assert {line["code"] for line in command.log("source_unavailable")} == {"WS2405"}
+    assert command.log("slot_taken") == []
+
+
+def insert(replication: Replication, line: str) -> LSN:
+    """Commit a line; return a position before its commit."""
+    before = LSN.parse(replication.source.execute("SELECT pg_current_wal_insert_lsn()::text")[0][0])
+    replication.source.execute("INSERT INTO lines VALUES (%s)", line)
+    return before
+
+
+def until_written(command: Command, position: LSN) -> None:
+    """Wait until a process has stored more than `position`."""
+
+    def is_stored() -> bool:
+        assert command.walsync.is_running, command.walsync.output
+        target = command.target(NAME)
+        return (
+            target is not None
+            and target.state is TargetState.STREAMING
+            and target.checkpoint_lsn is not None
+            and target.checkpoint_lsn > position
+        )
+
+    eventually(is_stored, SECONDS, f"the target to pass {position}")
+
+
+def finish(command: Command) -> None:
+    command.walsync.terminate()
+    assert command.walsync.wait(SECONDS) == 0, command.walsync.output
+
+
+def signal_to(command: Command, number: int) -> None:
+    assert command.walsync.process is not None
+    os.kill(command.walsync.process.pid, number)
+
+
+def ended_as_fenced(command: Command) -> str:
+    """Wait for the end of a process that was replaced; return the code it gave."""
+    assert command.walsync.wait(SECONDS) == 5, command.walsync.output
+    said = [line for line in command.walsync.stderr.read_text().splitlines() if line.startswith("error WS")]
+    assert len(said) == 1, command.walsync.output
+    return said[0].split()[1].rstrip(":")
+
+
+def epoch(command: Command) -> int:
+    return int(command.log("slot_taken")[-1]["epoch"])
+
+
+def test_a_second_process_waits_and_takes_over_when_the_first_is_killed(
+    replication: Replication, start: Callable[[Kind], Command], kind: Kind
+) -> None:
+    first = start(kind)
+    first.until_state(TargetState.STREAMING)
+    second = start(kind)
+    until_waiting(replication, second)
+    until_written(first, insert(replication, "by the first"))
+    first.walsync.sigkill()
+    until_written(second, insert(replication, "by the second"))
+    finish(second)
+    assert kind.rows() == ["by the first", "by the second", "copied"]
+
+
+def test_a_process_that_was_frozen_and_replaced_is_fenced_when_it_goes_on(
+    replication: Replication, start: Callable[[Kind], Command], kind: Kind
+) -> None:
+    first = start(kind)
+    first.until_state(TargetState.STREAMING)
+    second = start(kind)
+    until_waiting(replication, second)
+    signal_to(first, signal.SIGSTOP)
+    meanwhile = insert(replication, "meanwhile")  # it lies in the frozen one's socket, too
+    eventually(lambda: second.log("slot_taken"), SECONDS, "the second to take the slot")
+    if kind.takes_one_process:
+        held = eventually(lambda: second.log("target_unavailable"), SECONDS, "the second to miss the target")
+        assert {line["code"] for line in held} == {"WS4601"}
+    else:
+        until_written(second, meanwhile)
+    signal_to(first, signal.SIGCONT)
+    assert ended_as_fenced(first) in {"WS2409", "WS4001"}
+    until_written(second, insert(replication, "after"))
+    finish(second)
+    assert kind.rows() == ["after", "copied", "meanwhile"]
+    assert epoch(second) > epoch(first)
+
+
+def test_a_process_that_was_frozen_with_nothing_to_write_finds_out_at_the_slot(
+    replication: Replication, start: Callable[[Kind], Command], request: pytest.FixtureRequest
+) -> None:
+    target = postgres(request)
+    first = start(target)
+    first.until_state(TargetState.STREAMING)
+    second = start(target)
+    until_waiting(replication, second)
+    signal_to(first, signal.SIGSTOP)
+    second.until_state(TargetState.STREAMING, NAME)
+    signal_to(first, signal.SIGCONT)
+    assert ended_as_fenced(first) == "WS2409"
+    until_written(second, insert(replication, "after"))
+    finish(second)
+    assert target.rows() == ["after", "copied"]
+
+
+def test_a_process_that_is_frozen_inside_a_transaction_does_not_keep_the_checkpoint(
+    replication: Replication, start: Callable[[Kind], Command], target: Database, request: pytest.FixtureRequest
+) -> None:
+    kind = postgres(request)
+    first = start(kind)
+    first.until_state(TargetState.STREAMING)
+    second = start(kind)
+    until_waiting(replication, second)
+    with locked(target, "lines"):
+        meanwhile = insert(replication, "meanwhile")
+        eventually(lambda: _holds_the_checkpoint(target, epoch(first)), SECONDS, "the batch to wait inside")
+        signal_to(first, signal.SIGSTOP)
+        eventually(lambda: second.log("slot_taken"), SECONDS, "the second to take the slot")
+        eventually(lambda: not _holds_the_checkpoint(target, epoch(first)), SECONDS, "the older session to end")
+        claimed = "SELECT 1 FROM walsync.checkpoint WHERE epoch = %s"
+        eventually(lambda: target.execute(claimed, epoch(second)), SECONDS, "the second to have the checkpoint")
+    until_written(second, meanwhile)
+    signal_to(first, signal.SIGCONT)
+    assert ended_as_fenced(first) in {"WS2409", "WS4001"}
+    finish(second)
+    assert kind.rows() == ["copied", "meanwhile"]
+
+
+def _holds_the_checkpoint(target: Database, run: int) -> bool:
+    """Tell whether a run has a transaction open that has written the checkpoint."""
+    return bool(
+        target.execute(
+            """
+            SELECT 1 FROM pg_locks JOIN pg_stat_activity AS activity USING (pid)
+            WHERE relation = 'walsync.checkpoint'::regclass AND mode = 'RowExclusiveLock' AND granted
+            AND application_name LIKE %s
+            """,
+            f"walsync % epoch {run}",
+        )
+    )
