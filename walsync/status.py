@@ -35,7 +35,6 @@ class SourceState(StrEnum):
     """A slot is being created, which waits for every open writing transaction: `blocked_by` is the oldest."""
     STREAMING = "streaming"
     RETRYING = "retrying"
-    STOPPED = "stopped"
     NOT_RUNNING = "not_running"
 
 
