@@ -20,7 +20,6 @@ from walsync.source.table import Table
 from walsync.target.base import Checkpoint, Target
 from walsync.target.d1.budget import RateBudget, budget_of
 from walsync.target.d1.settings import D1Settings
-from walsync.target.d1.target import D1Target
 from walsync.target.postgres.failures import judge, judge_connecting
 from walsync.target.postgres.settings import PostgresSettings
 from walsync.target.postgres.target import PostgresTarget
@@ -35,9 +34,8 @@ async def examine(target: Target, settings: TargetSettings, batch: BatchSettings
     """Note everything about one target; a report of its own, since targets are looked at side by side."""
     report = Report()
     where = f"target {settings.name}"
-    if isinstance(target, D1Target):
-        for remark in target.remarks:
-            report.ok(where, remark)
+    for remark in target.remarks:
+        report.ok(where, remark)
     if isinstance(settings, D1Settings) and settings.api_token is not None:
         _check_rate(budget_of(settings.api_token), batch, report, where=where)
     try:

@@ -127,6 +127,11 @@ class Target(Protocol):
         """
         ...
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What an operator may want to know about this way to the database, for `walsync check`; asks nobody."""
+        return ()
+
     async def forget(self) -> None:
         """Remove this target's checkpoint and table states; the rows stay."""
         ...

@@ -16,7 +16,7 @@ from uuid import UUID
 from walsync.errors import TargetRefused, TargetUnavailable
 from walsync.lsn import LSN
 from walsync.source.table import Table
-from walsync.target.base import Batch, Checkpoint, Finding, TableState, Writer
+from walsync.target.base import Batch, Checkpoint, Finding, TableState, Target, Writer
 from walsync.target.fence import judge
 from walsync.target.one_thread import OneThread, go_on
 from walsync.target.records import Records
@@ -53,7 +53,7 @@ class Outlet(Protocol):
         """Close what is open; the next `resume` begins anew."""
 
 
-class LineTarget:
+class LineTarget(Target):
     """A target of lines: every change is one or a part of one, in order."""
 
     kind: str

@@ -13,7 +13,7 @@ from uuid import UUID
 from walsync.errors import Fenced, TargetRefused, TargetUnavailable
 from walsync.lsn import LSN
 from walsync.source.table import Table
-from walsync.target.base import Batch, Checkpoint, Finding, TableState, Writer
+from walsync.target.base import Batch, Checkpoint, Finding, TableState, Target, Writer
 from walsync.target.collapse import relations_of
 from walsync.target.d1.checkpoint import CheckpointStore, Stored, refuse_guard
 from walsync.target.d1.client import NOTHING, Client
@@ -44,7 +44,7 @@ _TOGETHER: Final = 2_500
 """Changes of small transactions in one request: while it is written the next one is encoded, so not too few of them."""
 
 
-class D1Target:
+class D1Target(Target):
     """A D1 database, in a file or at Cloudflare by way of the gateway.
 
     Durable when a call returns: SQLite syncs the log of every COMMIT to the disk, D1 replicates it. With `collapse` off
@@ -73,11 +73,6 @@ class D1Target:
         self._plans = Plans()
         self._writer: Writer | None = None
         self._reached = Reached(LSN(0))
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Tell what an operator may want to know about this way to the database."""
-        return ()
 
     async def read_checkpoint(self) -> Checkpoint | None:
         """Look, and change nothing."""

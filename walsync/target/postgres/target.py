@@ -11,7 +11,7 @@ from walsync.identifier import quote
 from walsync.lsn import LSN
 from walsync.postgres import run_name
 from walsync.source.table import Table
-from walsync.target.base import Batch, Checkpoint, Finding, TableState, Writer
+from walsync.target.base import Batch, Checkpoint, Finding, TableState, Target, Writer
 from walsync.target.postgres.apply import write_changes
 from walsync.target.postgres.checkpoint import CheckpointStore
 from walsync.target.postgres.client import Client, Session, require_writer
@@ -22,7 +22,7 @@ from walsync.target.postgres.schema import compare, prepare
 from walsync.target.postgres.settings import PostgresSettings
 
 
-class PostgresTarget:
+class PostgresTarget(Target):
     """Another Postgres database.
 
     Durable when a call returns: the session pins synchronous_commit = on, so a COMMIT that has returned is on the

@@ -9,7 +9,7 @@ from uuid import UUID
 from walsync.errors import TargetRefused, TargetUnavailable, WalsyncError
 from walsync.lsn import LSN, ZERO
 from walsync.source.table import Table
-from walsync.target.base import Batch, Checkpoint, Finding, TableState, Writer
+from walsync.target.base import Batch, Checkpoint, Finding, TableState, Target, Writer
 from walsync.target.slices import Limits, Reached, Slice, cut
 from walsync.target.surrealdb import statements
 from walsync.target.surrealdb.checkpoint import Records, Stored, read_states
@@ -36,7 +36,7 @@ SLICE_BYTES: Final = 2 * 1024**2
 """Of rows as the stream has them. As CBOR they may grow, ranges most: sixfold, and a server takes 16 MB."""
 
 
-class SurrealDBTarget:
+class SurrealDBTarget(Target):
     """A SurrealDB database.
 
     Durable when a call returns: the engine's files are synced with every commit. A batch is written in slices of whole
