@@ -192,6 +192,19 @@ def test_what_workerd_needs_and_is_not_there_is_named(
     assert said in demo.stderr.read_text()
 
 
+def test_a_node_that_is_too_old_for_workerd_is_named(walsync_command: Callable[..., Walsync], tmp_path: Path) -> None:
+    for program in ("node", "npm"):  # what one that is older says of itself; no machine has it beside a newer one
+        (tmp_path / program).write_text("#!/bin/sh\necho v18.20.8\n")
+        (tmp_path / program).chmod(0o755)
+    demo = walsync_command("", PATH=str(tmp_path))
+    assert demo.run("demo", "--workerd", timeout=SECONDS) == 2
+    said = demo.stderr.read_text()
+    assert "WS1905" in said
+    assert "v18.20.8" in said
+    assert "Node 20 or later" in said
+    assert "https://nodejs.org/en/download" in said
+
+
 def _check_a_green_run(output: str, targets: tuple[str, ...] = TARGETS) -> None:
     assert "\x1b" not in output
     assert re.search(r"SIGKILL of walsync, process \d+", output)

@@ -7,6 +7,7 @@ and the repository or a copy of docker/d1-gateway, whose `local` WALSYNC_WORKERD
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from walsync.errors import ConfigurationError
 
 VARIABLE: Final = "WALSYNC_WORKERD"
 LOCAL: Final = Path(__file__).parents[3] / "docker" / "d1-gateway" / "local"
+_NODE: Final = 20
+_VERSION_SECONDS: Final = 10
 _INSTALL_SECONDS: Final = 300
 _STOP_SECONDS: Final = 20
 
@@ -38,10 +41,25 @@ def find(environ: Mapping[str, str]) -> Path:
         if shutil.which(program, path=environ.get("PATH", os.defpath)) is None:
             raise ConfigurationError(
                 "WS1905",
-                f"{program} is not installed; workerd is started by Node 20 or later",
+                f"{program} is not installed; workerd is started by Node {_NODE} or later",
                 hint="apt-get install nodejs npm, or https://nodejs.org/en/download",
             )
+    _check_node(shutil.which("node", path=environ.get("PATH", os.defpath)) or "node")
     return folder
+
+
+def _check_node(node: str) -> None:
+    """Refuse one that is too old here: it would end in a stack trace of somebody else's."""
+    command = [node, "--version"]
+    answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_VERSION_SECONDS)
+    found = re.match(r"v(\d+)\.", answer.stdout)
+    if found is None or int(found[1]) < _NODE:
+        said = answer.stdout.strip() or answer.stderr.strip() or "does not say its version"
+        raise ConfigurationError(
+            "WS1905",
+            f"{node} is {said}; workerd is started by Node {_NODE} or later",
+            hint=f"put Node {_NODE} first in PATH: https://nodejs.org/en/download",
+        )
 
 
 def install(folder: Path) -> None:
