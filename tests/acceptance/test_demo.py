@@ -130,14 +130,14 @@ def test_what_outlives_a_killed_demo_is_removed_by_the_next(new_demo: Callable[[
 def test_a_kept_demo_takes_up_a_table_of_ones_own_by_the_commands_that_it_prints(demo: Walsync, folder: Path) -> None:
     demo.start("demo", "--keep", "--seconds", "0")
     _await_line(demo, "Everything stays until Ctrl-C.")
-    create, restart, look = eventually(
+    create, reload, look = eventually(
         lambda: found if len(found := re.findall(r"^  \$ (.*)$", demo.stdout.read_text(), re.MULTILINE)) == 3 else None,
         SECONDS,
         "three commands",
     ) or ("", "", "")
 
     _shell(create)
-    _shell(restart)
+    _shell(reload)
     _await_line(demo, "public.notes is in all five targets")
 
     seen = _shell(look)
@@ -145,6 +145,7 @@ def test_a_kept_demo_takes_up_a_table_of_ones_own_by_the_commands_that_it_prints
         f"{name}: 1 rows" for name in ("source", *TARGETS)
     ]
     assert seen.count("('1', 'hello')") == 6
+    assert "walsync ended" not in demo.stdout.read_text()
     _send(demo, signal.SIGINT)
     assert demo.wait(SECONDS) == 0
     verdict = re.findall(r"^public\.notes +1 .*", demo.stdout.read_text(), re.MULTILINE)

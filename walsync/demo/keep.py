@@ -70,9 +70,7 @@ def _tell(stage: Stage, display: Display) -> None:
     sql = f"CREATE TABLE {_TABLE} (id integer PRIMARY KEY, body text); INSERT INTO {_TABLE} VALUES (1, 'hello')"
     display.print(f"A table of your own: create it, let walsync look again, and see it in all {stage.number} targets:")
     display.print(f'  $ {_psql(source)} -c "{sql}"')
-    display.print(
-        f"  $ kill {stage.child.pid}  # walsync drains and ends; it is started again here, and finds the table"
-    )
+    display.print(f"  $ kill -HUP {stage.child.pid}  # walsync goes on, looks again, and finds the table")
     display.print(f"  $ {shlex.quote(sys.executable)} -m walsync.demo.look {folder} {_TABLE}")
 
 
