@@ -94,6 +94,18 @@ def compare(dsn: str, place: Place) -> list[Comparison]:
     return [_compare(dsn, place, part) for part in place.parts]
 
 
+def string(found: object) -> str:
+    """Take what is stored as a text."""
+    assert isinstance(found, str), found
+    return found
+
+
+def integer(found: object) -> str:
+    """Write an integer; a boolean is none."""
+    assert type(found) is int, found
+    return str(found)
+
+
 def element(found: object) -> str:
     """Write a part of an array, a composite or a range, quoted whatever it is; an empty one is NULL in the latter."""
     return '"' + str(found).replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from acceptance.reading import Form, Part, Stored, array, base_type, element
+from acceptance.reading import Form, Part, Stored, array, base_type, element, integer, string
 from acceptance.zoo import Column
 
 from walsync.identifier import quote
@@ -65,23 +65,13 @@ class D1File:
 
 def _form(type_: str) -> Form:
     if type_.endswith("[]"):
-        text = _integer if type_.removesuffix("[]") in INTEGERS else _text
+        text = integer if type_.removesuffix("[]") in INTEGERS else string
         return Form(lambda found: array(_document(found), text), cast=type_)
-    return _FORMS.get(type_, Form(_text))
+    return _FORMS.get(type_, Form(string))
 
 
 def _document(found: object) -> Any:  # noqa: ANN401 - a document may be anything
-    return json.loads(_text(found))
-
-
-def _text(found: object) -> str:
-    assert isinstance(found, str), found
-    return found
-
-
-def _integer(found: object) -> str:
-    assert type(found) is int, found
-    return str(found)
+    return json.loads(string(found))
 
 
 def _boolean(found: object) -> str:
@@ -105,17 +95,17 @@ def _bytes(found: object) -> str:
 def _address(found: object) -> str:
     document = _document(found)
     assert list(document) == ["street", "number"], document
-    return f"({element(_text(document['street']))},{_integer(document['number'])})"
+    return f"({element(string(document['street']))},{integer(document['number'])})"
 
 
 _FORMS: Final = {
-    **dict.fromkeys(INTEGERS, Form(_integer)),
+    **dict.fromkeys(INTEGERS, Form(integer)),
     "boolean": Form(_boolean),
     # The double nearest to the text of a real, so that is what is compared.
     "real": Form(_double, cast="float8", expression="{}::text::float8::text"),
     "double precision": Form(_double, cast="float8"),
     "bytea": Form(_bytes),
-    "timestamptz": Form(_text, expression=ISO),
+    "timestamptz": Form(string, expression=ISO),
     "app.address": Form(_address, cast="app.address"),
 }
 """What is not listed is Postgres' own text."""

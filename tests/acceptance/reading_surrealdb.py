@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import cbor2
-from acceptance.reading import Form, Part, Stored, array, base_type, element
+from acceptance.reading import Form, Part, Stored, array, base_type, element, integer, string
 from acceptance.zoo import Column, Table
 from cbor2 import CBORTag
 from fix_surrealdb import PASSWORD, USER, SurrealServer
@@ -151,17 +151,7 @@ def _form(type_: str) -> Form:
     if type_.endswith("[]"):
         element_text = _form(type_.removesuffix("[]")).text
         return Form(lambda found: array(found, element_text), cast=type_)
-    return _FORMS.get(type_, Form(_text))
-
-
-def _text(found: object) -> str:
-    assert isinstance(found, str), found
-    return found
-
-
-def _integer(found: object) -> str:
-    assert type(found) is int, found
-    return str(found)
+    return _FORMS.get(type_, Form(string))
 
 
 def _boolean(found: object) -> str:
@@ -189,8 +179,8 @@ def _numeric(found: object) -> str:
     if isinstance(found, CBORTag):
         assert found.tag == DECIMAL, found
         found = found.value
-    assert _fits_decimal(Decimal(_text(found))) is is_decimal, found
-    return _text(found)
+    assert _fits_decimal(Decimal(string(found))) is is_decimal, found
+    return string(found)
 
 
 def _bytes(found: object) -> str:
@@ -226,7 +216,7 @@ def _moment(found: object) -> str:
 def _interval(found: object) -> str:
     assert isinstance(found, dict), found
     assert found.keys() == {"months", "days", "us"}, found
-    return f"{_integer(found['months'])} mons {_integer(found['days'])} days {_integer(found['us'])} us"
+    return f"{integer(found['months'])} mons {integer(found['days'])} days {integer(found['us'])} us"
 
 
 def _point(found: object) -> str:
@@ -239,7 +229,7 @@ def _point(found: object) -> str:
 def _address(found: object) -> str:
     assert isinstance(found, dict), found
     assert found.keys() == {"street", "number"}, found
-    return f"({element(_text(found['street']))},{_integer(found['number'])})"
+    return f"({element(string(found['street']))},{integer(found['number'])})"
 
 
 def _integer_range(found: object) -> str:
@@ -255,7 +245,7 @@ def _range(found: object, mark: str, zone: str) -> str:
     assert found.keys() == {"lo", "hi", "lo_inc", "hi_inc", "empty"}, found
     if found["empty"]:
         return "empty"
-    text = _moment if zone else _integer
+    text = _moment if zone else integer
     lower, upper = ("" if found[end] is None else f"{mark}{text(found[end])}{mark}" for end in ("lo", "hi"))
     return f"{'[' if found['lo_inc'] else '('}{lower},{upper}{']' if found['hi_inc'] else ')'}"
 
@@ -272,7 +262,7 @@ class _NoDocumentError(Exception):
 def _stored_json(found: object) -> str:
     """Write a stored document; what is kept as text stays apart from what is not."""
     if isinstance(found, dict) and found.keys() == {"$json"}:
-        return f"text {_text(found['$json'])}"
+        return f"text {string(found['$json'])}"
     return f"document {_dump(found)}"
 
 
@@ -329,7 +319,7 @@ def _go_down(levels: int) -> None:
 
 _JSON: Final = Form(_stored_json, of_source=_source_json)
 _FORMS: Final = {
-    **dict.fromkeys(("smallint", "integer", "bigint"), Form(_integer)),
+    **dict.fromkeys(("smallint", "integer", "bigint"), Form(integer)),
     "boolean": Form(_boolean),
     # The double nearest to the text of a real, so that is what is compared.
     "real": Form(_double, cast="float8", expression="{}::text::float8::text"),
