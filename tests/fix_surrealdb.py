@@ -7,7 +7,6 @@ which ends with the tests.
 
 import asyncio
 import contextlib
-import fcntl
 import functools
 import platform
 import subprocess
@@ -21,12 +20,12 @@ from typing import Any, Self
 import aiohttp
 import cbor2
 import pytest
-from fix_engines import INSTALL_SECONDS, EngineMissing
+from fix_engines import EngineMissing
 from fix_walsync import free_port
 
+from walsync.demo.engines import workerd
+
 FOLDER = Path(__file__).parent / "surrealdb"
-LOCK = FOLDER / "package-lock.json"
-INSTALLED = FOLDER / "node_modules" / ".package-lock.json"  # npm writes it last
 VERSIONS = ("2.3", "3.0")
 PLATFORM = ("linux", "x86_64")
 STOP_SECONDS = 10
@@ -41,25 +40,10 @@ def install() -> None:
     here = (sys.platform, platform.machine())
     if here != PLATFORM:
         raise EngineMissing(f"tests/surrealdb loads the engine for {PLATFORM} only; this is {here}")
-    with LOCK.open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another session may be installing; let go when the file is closed
-        if INSTALLED.exists() and INSTALLED.stat().st_mtime >= LOCK.stat().st_mtime:
-            return
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        try:
-            answer = subprocess.run(
-                command,
-                cwd=FOLDER,  # .npmrc is read there only
-                check=False,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=INSTALL_SECONDS,
-            )
-        except FileNotFoundError:
-            raise EngineMissing("npm is not installed; the tests need it for SurrealDB 3.0") from None
-        if answer.returncode != 0:
-            raise EngineMissing(f"{' '.join(command)} failed:\n{answer.stdout}")
+    try:
+        workerd.install(FOLDER)
+    except FileNotFoundError:
+        raise EngineMissing("npm is not installed; the tests need it for SurrealDB 3.0") from None
 
 
 @dataclass
