@@ -17,10 +17,10 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from uuid import UUID
 
 from recording import options, record
 from watch import Watch
+from writing import WRITER, write
 
 from walsync.lsn import LSN
 from walsync.relation import Column, Relation, ReplicaIdentity
@@ -28,7 +28,7 @@ from walsync.row import write_tuple
 from walsync.service import SWITCH_SECONDS
 from walsync.source.pgtype import PgType
 from walsync.source.table import Table, TableColumn
-from walsync.target.base import Batch, Writer
+from walsync.target.base import Batch
 from walsync.target.d1.changes import statements_of
 from walsync.target.d1.checkpoint import CheckpointStore
 from walsync.target.d1.embedded import EmbeddedClient
@@ -46,7 +46,6 @@ BATCH_CHANGES = 20_000
 TRANSACTION_CHANGES = 10
 WANTED_RATIO = 0.6
 WANTED_BLOCKED_SECONDS = 0.05
-WRITER = Writer("bench", "1", 1, 1)
 LIMITS = Limits(REQUEST_CHANGES, EmbeddedClient.request_bytes)
 
 # Six columns, about 150 bytes.
@@ -161,15 +160,7 @@ async def bare_in_thread(path: Path, made: list[Request], watch: Watch) -> float
 async def ours(path: Path, prepared: list[Batch], watch: Watch) -> float:
     """Write batches; return the seconds."""
     target = D1Target(D1Settings(name="bench", type="d1", url=f"sqlite://{path}"), "bench")
-    await target.register(UUID(int=1), WRITER, LSN(0))
-    await target.prepare([TABLE])
-    async with watch.running():
-        started = time.perf_counter()
-        for batch in prepared:
-            await target.write(batch)
-        elapsed = time.perf_counter() - started
-    await target.close()
-    return elapsed
+    return await write(target, TABLE, prepared, watch)
 
 
 def measure(rows: int) -> tuple[float, float, float, float]:

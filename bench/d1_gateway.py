@@ -20,8 +20,9 @@ from pathlib import Path
 from uuid import UUID
 
 import aiohttp
-from d1_embedded import TABLE, WRITER, batches
+from d1_embedded import TABLE, batches
 from recording import options, record
+from writing import WRITER
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fix_workerd import DATABASES, SECRET, Workerd, signed_headers

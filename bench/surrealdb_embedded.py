@@ -24,13 +24,14 @@ import cbor2
 from cbor2 import CBORTag
 from recording import options, record
 from watch import Watch
+from writing import write
 
 from walsync.lsn import LSN
 from walsync.relation import Column, Relation, ReplicaIdentity
 from walsync.row import write_tuple
 from walsync.source.pgtype import PgType
 from walsync.source.table import Table, TableColumn
-from walsync.target.base import Batch, Writer
+from walsync.target.base import Batch
 from walsync.target.surrealdb.embedded import open_embedded
 from walsync.target.surrealdb.engine import encode
 from walsync.target.surrealdb.settings import SurrealDBSettings
@@ -170,17 +171,7 @@ async def bare(path: Path, prepared: list[bytes], watch: Watch) -> float:
 
 async def ours(path: Path, prepared: list[Batch], watch: Watch) -> float:
     """Write batches as the pipeline does."""
-    target = SurrealDBTarget(settings(path), "bench")
-    writer = Writer("bench", "1", 1, 1)
-    await target.register(UUID(int=1), writer, LSN(0))
-    await target.prepare([table()])
-    async with watch.running():
-        started = time.perf_counter()
-        for batch in prepared:
-            await target.write(batch)
-        elapsed = time.perf_counter() - started
-    await target.close()
-    return elapsed
+    return await write(SurrealDBTarget(settings(path), "bench"), table(), prepared, watch)
 
 
 async def measure(rows: int) -> str:

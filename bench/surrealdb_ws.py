@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from uuid import UUID
 
 import aiohttp
 import cbor2
@@ -23,10 +22,10 @@ from cbor2 import CBORTag
 from recording import options, record
 from surrealdb_embedded import batches, requests, row, table
 from watch import Watch
+from writing import write
 
-from walsync.lsn import LSN
 from walsync.settings import Secret
-from walsync.target.base import Batch, Writer
+from walsync.target.base import Batch
 from walsync.target.surrealdb.engine import encode
 from walsync.target.surrealdb.settings import SurrealDBSettings
 from walsync.target.surrealdb.target import SurrealDBTarget
@@ -71,16 +70,7 @@ async def ours(server: SurrealServer, database: str, prepared: Sequence[Batch], 
         username=USER,
         password=Secret(PASSWORD),
     )
-    target = SurrealDBTarget(settings, "bench")
-    await target.register(UUID(int=1), Writer("bench", "1", 1, 1), LSN(0))
-    await target.prepare([table()])
-    async with watch.running():
-        started = time.perf_counter()
-        for batch in prepared:
-            await target.write(batch)
-        elapsed = time.perf_counter() - started
-    await target.close()
-    return elapsed
+    return await write(SurrealDBTarget(settings, "bench"), table(), prepared, watch)
 
 
 async def measure(server: SurrealServer, rows: int) -> str:
