@@ -41,6 +41,9 @@ class Bench(Protocol):
     def forbid(self, table: Table, column: str, value: str) -> None:
         """Let the database refuse rows with this value."""
 
+    def has_stages(self) -> bool:
+        """Tell whether rows wait beside their table."""
+
     def wipe(self) -> None:
         """Remove everything that walsync stored about itself, as a restore from elsewhere would."""
 
@@ -74,6 +77,10 @@ class PostgresBench:
     def forbid(self, table: Table, column: str, value: str) -> None:
         name = quote(table.schema, table.name)
         self.database.execute(f"ALTER TABLE {name} ADD CHECK ({quote(column)}::text <> '{value}')")
+
+    def has_stages(self) -> bool:
+        found = "SELECT 1 FROM pg_tables WHERE schemaname = 'walsync' AND tablename LIKE 'stage%'"
+        return bool(self.database.execute(found))
 
     def wipe(self) -> None:
         self.database.execute("DROP SCHEMA walsync CASCADE")

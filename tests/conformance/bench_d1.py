@@ -52,6 +52,9 @@ class D1Bench:
             f" BEGIN SELECT RAISE(ABORT, 'not {value} here'); END"
         )
 
+    def has_stages(self) -> bool:
+        return bool(self.execute("SELECT 1 FROM sqlite_master WHERE name LIKE '%walsync_new%'"))
+
     def wipe(self) -> None:
         for (name,) in self.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '\\_walsync%' ESCAPE '\\'"

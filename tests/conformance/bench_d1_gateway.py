@@ -61,6 +61,9 @@ class D1PlainBench:
             f" BEGIN SELECT RAISE(ABORT, 'not {value} here'); END"
         )
 
+    def has_stages(self) -> bool:
+        return bool(self.plain.execute("SELECT 1 FROM sqlite_master WHERE name LIKE '%walsync_new%'"))
+
     def wipe(self) -> None:
         for (name,) in self.plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'"):
             if name.startswith("_walsync"):

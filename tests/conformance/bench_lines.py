@@ -93,6 +93,9 @@ class LineBench:
     def forbid(self, table: Table, column: str, value: str) -> None:
         raise NotImplementedError(f"lines take every row: {table.name}.{column} = {value}")
 
+    def has_stages(self) -> bool:
+        return False
+
     def wipe(self) -> None:
         self.checkpoint.unlink()
 

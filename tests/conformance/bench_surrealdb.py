@@ -88,6 +88,9 @@ class SurrealDBBench:
     def forbid(self, table: Table, column: str, value: str) -> None:
         self.execute(f"DEFINE FIELD `{column}` ON `{name(table)}` ASSERT $value != '{value}'")
 
+    def has_stages(self) -> bool:
+        return bool(self.execute("SELECT * FROM _walsync_stage")[0]["result"])
+
     def wipe(self) -> None:
         self.execute("REMOVE TABLE _walsync")
 

@@ -62,6 +62,10 @@ class ServerBench:
     def forbid(self, table: Table, column: str, value: str) -> None:
         self.execute(f"DEFINE FIELD `{column}` ON `{name(table)}` ASSERT $value != '{value}'")
 
+    def has_stages(self) -> bool:
+        (found,) = self.execute("SELECT * FROM _walsync_stage")
+        return bool(found)
+
     def wipe(self) -> None:
         self.execute("REMOVE TABLE _walsync")
 

@@ -79,14 +79,16 @@ BENCHES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Bench]]] = {
     **{f"surrealdb {version}": surrealdb_server(version) for version in VERSIONS},
 }
 
-EVERYTHING: Final = frozenset({"rows", "sharing", "tables without a key", "taking back", "zeros of decimals"})
+EVERYTHING: Final = frozenset(
+    {"rows", "sharing", "tables without a key", "taking back", "zeros of decimals", "copies beside the stream"}
+)
 """What a test may need of a kind of target, by the mark `needs`: `rows`, that it knows the rows it holds, and refuses a
 change that does not fit them; `sharing`, that one database takes several targets; `taking back`, that what was broken
-off leaves nothing behind; `tables without a key`, that it takes them; `zeros of decimals`, that it keeps the last
-ones."""
+off leaves nothing behind; `copies beside the stream`, that its other tables need not wait; `tables without a key`, that
+it takes them; `zeros of decimals`, that it keeps the last ones."""
 
 CAPABILITIES: Final[Mapping[str, frozenset[str]]] = {
-    "d1_rest": EVERYTHING - {"tables without a key"},
+    "d1_rest": EVERYTHING - {"tables without a key", "copies beside the stream"},
     "file": frozenset({"tables without a key", "taking back", "zeros of decimals"}),
     "stdout": frozenset({"tables without a key", "zeros of decimals"}),
     "surrealdb 3.0": EVERYTHING - {"zeros of decimals"},

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from walsync.errors import TargetRefused
@@ -49,6 +49,9 @@ class TableState:
     synced_lsn: LSN
 
 
+TableStates: TypeAlias = Sequence[tuple[Table, TableState]]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A reason why rows of `table` would not fit a target, and the statement that mends it."""
@@ -69,6 +72,31 @@ class Batch(NamedTuple):
     previous: LSN
     position: LSN
     transactions: Sequence[Transaction]
+
+
+class Beside(Protocol):
+    """How a target is given tables while its others go on; see `Target.beside`.
+
+    `stage` may be called while another call is under way, and is one call at a time itself.
+    """
+
+    async def stage(self, table: Table, chunks: AsyncIterator[bytes]) -> int:
+        """Keep a snapshot of the table beside it, and leave the table as it is; returns the number of rows."""
+        ...
+
+    async def take_place(
+        self, tables: Sequence[Table], transactions: Sequence[Transaction], states: TableStates
+    ) -> None:
+        """Put what was staged of `tables` in their place, apply what changed since, and store `states`.
+
+        A table of `tables` that is not among the states is incomplete until a later call. The checkpoint stays where
+        it is. Where the target has transactions of any size, all of it is one.
+        """
+        ...
+
+    async def clear_stages(self) -> None:
+        """Remove what was staged and did not take its place."""
+        ...
 
 
 class Target(Protocol):
@@ -119,6 +147,11 @@ class Target(Protocol):
         Readers see the old rows or all the new ones; `state` is stored with the last row. Returns the number of rows.
         """
         ...
+
+    @property
+    def beside(self) -> Beside | None:
+        """How a table is copied beside the stream of the others; None where those have to wait for it."""
+        return None
 
     async def write(self, batch: Batch) -> None:
         """Take all changes and the checkpoint `batch.position`, or nothing; durable when this returns.

@@ -136,6 +136,11 @@ class Plans:
         self._plans: dict[Relation, TablePlan] = {}
 
     @property
+    def tables(self) -> list[TablePlan]:
+        """The plans for snapshot rows of all these tables."""
+        return [table_plan(table) for table in self._tables.values()]
+
+    @property
     def without_key(self) -> frozenset[int]:
         """The relids of the tables that have no key."""
         return frozenset(relid for relid, table in self._tables.items() if not table.key)

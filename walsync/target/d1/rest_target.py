@@ -52,6 +52,11 @@ class RestD1Target(D1Target):
         sharing = "it has its api_token for itself" if budget.targets == 1 else f"{budget.targets} share its api_token"
         return (f"is written every {budget.flush_seconds:.1f} s at most: {sharing}",)
 
+    @property
+    def beside(self) -> None:
+        """Nothing holds a table's rows together with its state over REST: its others wait while it is copied."""
+        return
+
     def _resume(self, stored: Stored) -> None:
         self._upto = stored.upto
 

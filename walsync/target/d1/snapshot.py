@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+from orjson import dumps
+
 from walsync.errors import TargetRefused
 from walsync.identifier import quote
 from walsync.row import read_copy_line
@@ -22,22 +24,35 @@ _REQUEST_BYTES: Final = 4 * 1024**2
 """Of COPY text: a request of a few statements."""
 
 
+def look_for(names: Sequence[str]) -> Statement:
+    """Find which of these tables there are."""
+    return Statement(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN (SELECT value FROM json_each(?1))",
+        (dumps(names).decode(),),
+    )
+
+
 class Shadow:
     """A table of the same shape beside the one that is copied."""
 
     def __init__(self, plan: TablePlan) -> None:
         self._plan = plan
-        self._name = _PREFIX + plan.table
+        self.name = _PREFIX + plan.table
 
     @property
     def create(self) -> list[Statement]:
         """Make it, empty."""
-        return [Statement(f"DROP TABLE IF EXISTS {quote(self._name)}"), create_table(self._plan, self._name)]
+        return [self.drop, create_table(self._plan, self.name)]
+
+    @property
+    def drop(self) -> Statement:
+        """Remove it, if it is there."""
+        return Statement(f"DROP TABLE IF EXISTS {quote(self.name)}")
 
     def fill(self, text: bytes) -> tuple[int, list[Statement]]:
         """Encode whole lines of COPY text; returns the number of rows."""
         rows = [self._row(line) for line in text.split(b"\n")[:-1]]
-        sql = self._plan.sql.append(self._name)
+        sql = self._plan.sql.append(self.name)
         return len(rows), [Statement(sql, (rows_of_one,)) for rows_of_one in self._plan.parameters(rows)]
 
     def take_place(self, present: TargetTable | None) -> list[Statement]:
@@ -45,7 +60,7 @@ class Shadow:
 
         An operator's columns, indexes, triggers and views belong to the table, and would go with it.
         """
-        table, shadow = quote(self._plan.table), quote(self._name)
+        table, shadow = quote(self._plan.table), quote(self.name)
         known = {column.lower() for column in self._plan.columns}
         if present is None or (present.plain and present.columns.keys() == known):
             return [Statement(f"DROP TABLE IF EXISTS {table}"), Statement(f"ALTER TABLE {shadow} RENAME TO {table}")]

@@ -13,7 +13,7 @@ from uuid import UUID
 from walsync.errors import Fenced, TargetRefused, TargetUnavailable
 from walsync.lsn import LSN
 from walsync.source.table import Table
-from walsync.target.base import Batch, Checkpoint, Finding, TableState, Target, Writer
+from walsync.target.base import Batch, Beside, Checkpoint, Finding, TableState, TableStates, Target, Writer
 from walsync.target.collapse import relations_of
 from walsync.target.d1.checkpoint import CheckpointStore, Stored, refuse_guard
 from walsync.target.d1.client import NOTHING, Client
@@ -24,7 +24,7 @@ from walsync.target.d1.plan import Plans, table_plan
 from walsync.target.d1.request import Encoding, Request, Statement
 from walsync.target.d1.schema import LOOKS, TargetTable, create_table, findings, look, read_look
 from walsync.target.d1.settings import D1Settings
-from walsync.target.d1.snapshot import Shadow, requests
+from walsync.target.d1.snapshot import Shadow, look_for, requests
 from walsync.target.d1.ways import open_client
 from walsync.target.slices import Limits, Reached, Slice, cut
 from walsync.transaction.change import Transaction
@@ -70,6 +70,8 @@ class D1Target(Target):
         self._store = CheckpointStore(self._client, slot, settings.name)
         self._encoder = encoder
         self._joined = False
+        self._turn = asyncio.Lock()
+        """A table is staged while batches are written: their requests take turns."""
         self._plans = Plans()
         self._writer: Writer | None = None
         self._reached = Reached(LSN(0))
@@ -111,6 +113,8 @@ class D1Target(Target):
         for difference in (one for each in found.values() for one in each):
             raise difference.refusal()
         self._plans = Plans(tables)
+        with self._judged():
+            await self._clear_stages(writer)
         if not self._joined:
             self._encoder.join()
             self._joined = True
@@ -130,18 +134,50 @@ class D1Target(Target):
     async def copy(self, table: Table, state: TableState, chunks: AsyncIterator[bytes]) -> int:
         """Replace the table by a snapshot: fill a shadow of it request by request, and put that in its place."""
         writer = self._require_writer()
+        rows = await self.stage(table, chunks)
+        with self._judged():
+            stored = self._store.store_table_state(table, state)
+            await self._send(writer, [self._store.fence(writer), *await self._take_place(table), stored])
+        return rows
+
+    @property
+    def beside(self) -> Beside | None:
+        """Tables are copied request by request, between those that bring the changes of others."""
+        return self
+
+    async def stage(self, table: Table, chunks: AsyncIterator[bytes]) -> int:
+        """Keep a snapshot of the table beside it: its shadow."""
+        writer = self._require_writer()
         shadow = Shadow(self._plans.table(table))
         fence = self._store.fence(writer)
         rows = 0
         with self._judged():
-            present = (await self._look([table]))[table.relid]
             await self._send(writer, [fence, *shadow.create])
             async for size, request in requests(shadow, chunks):
                 await self._send(writer, [fence, *request])
                 rows += size
-            stored = self._store.store_table_state(table, state)
-            await self._send(writer, [fence, *shadow.take_place(present), stored])
         return rows
+
+    async def take_place(
+        self, tables: Sequence[Table], transactions: Sequence[Transaction], states: TableStates
+    ) -> None:
+        """Put the shadows in their place with what changed since: one request, where it is not too much for that."""
+        writer = self._require_writer()
+        with self._judged():
+            head = [statement for table in tables for statement in await self._take_place(table)]
+            head.append(self._store.forget_tables(tables))
+            tail = [self._store.store_table_state(table, state) for table, state in states]
+            encoded = self._encode_beside(transactions)
+            encoding = await asyncio.to_thread(next, encoded, None)
+            while encoding is not None:
+                following = await asyncio.to_thread(next, encoded, None)
+                await self._write_beside(writer, head, encoding, tail if following is None else [])
+                head, encoding = [], following
+
+    async def clear_stages(self) -> None:
+        """Remove what was staged and did not take its place."""
+        with self._judged():
+            await self._clear_stages(self._require_writer())
 
     async def write(self, batch: Batch) -> None:
         """Take all changes and the checkpoint, request by request; each is atomic and carries the next one."""
@@ -185,6 +221,33 @@ class D1Target(Target):
         for part in (*parts, last._replace(after=one.after)):
             yield from self._fit(part)
 
+    async def _take_place(self, table: Table) -> list[Statement]:
+        present = (await self._look([table]))[table.relid]
+        return Shadow(self._plans.table(table)).take_place(present)
+
+    async def _clear_stages(self, writer: Writer) -> None:
+        shadows = [Shadow(plan) for plan in self._plans.tables]
+        (found,) = await self._client.batch([look_for([shadow.name for shadow in shadows])])
+        left = {row[0] for row in found.rows}
+        await self._send_all(writer, [shadow.drop for shadow in shadows if shadow.name in left])
+
+    def _encode_beside(self, transactions: Sequence[Transaction]) -> Iterator[tuple[Slice, Encoding]]:
+        # They move no checkpoint: where a slice begins and ends means nothing here.
+        batch = Batch(self._reached.lsn, self._reached.lsn, transactions)
+        return (fitting for one in self._cut(batch, Reached(batch.previous)) for fitting in self._fit(one))
+
+    async def _write_beside(
+        self, writer: Writer, head: Request, encoded: tuple[Slice, Encoding], tail: Request
+    ) -> None:
+        one, encoding = encoded
+        if len(head) + len(encoding) + len(tail) < self._client.statements:
+            fenced = [self._store.fence(writer), *head, *tail]
+            await self._write_changes(writer, fenced, one.transactions, encoding)
+            return
+        await self._send_all(writer, head)
+        await self._write_changes(writer, [self._store.fence(writer)], one.transactions, encoding)
+        await self._send_all(writer, tail)
+
     async def forget(self) -> None:
         """Remove this target's checkpoint and table states; the rows stay."""
         with self._judged():
@@ -200,12 +263,17 @@ class D1Target(Target):
 
     async def _write(self, writer: Writer, one: Slice, encoding: Encoding) -> None:
         head = self._store.advance(writer, one.before, one.after)
+        await self._write_changes(writer, head, one.transactions, encoding)
+
+    async def _write_changes(
+        self, writer: Writer, head: Request, transactions: Sequence[Transaction], encoding: Encoding
+    ) -> None:
         try:
             await self._send(writer, head, encoding)
         except (GuardRaised, TargetRefused) as error:
             if not encoding or (isinstance(error, TargetRefused) and not error.code.startswith("WS43")):
                 raise
-            raise await name_fault(one.transactions, error, self._plans, self._trial(writer, head)) from None
+            raise await name_fault(transactions, error, self._plans, self._trial(writer, head)) from None
 
     def _trial(self, writer: Writer, head: Request) -> Trial:
         async def send(transactions: Sequence[Transaction], end: Statement) -> None:
@@ -222,7 +290,8 @@ class D1Target(Target):
 
     async def _send(self, writer: Writer, request: Request, shared: Encoding = NOTHING) -> None:
         try:
-            await self._client.batch(request, shared)
+            async with self._turn:
+                await self._client.batch(request, shared)
         except GuardRaised as raised:
             if refuse_guard(raised):
                 raise await self._store.explain(writer) from None

@@ -117,7 +117,16 @@ class CheckpointStore:
 
     def fence(self, cursor: Cursor, writer: Writer) -> None:
         """Hold the checkpoint for this transaction, whatever its position; for copies and changes of the schema."""
-        stored = self.require(cursor)
+        self._check(self.require(cursor), writer)
+
+    def look(self, cursor: Cursor, writer: Writer) -> None:
+        """Check as `fence` does, and hold nothing: for what is not in its place yet."""
+        stored = self.read(cursor)
+        if stored is None:
+            raise gone(self._target)
+        self._check(stored, writer)
+
+    def _check(self, stored: Checkpoint, writer: Writer) -> None:
         check_epoch(self._target, stored, writer)
         if stored.epoch != writer.epoch:
             raise judge(self._target, stored, writer)
@@ -167,6 +176,14 @@ class CheckpointStore:
                 "definition": state.definition,
                 "synced_lsn": str(state.synced_lsn),
             },
+        )
+
+    def forget_tables(self, cursor: Cursor, tables: Sequence[Table]) -> None:
+        """Remove the states of tables: they have to be copied again."""
+        cursor.execute(
+            "DELETE FROM walsync.table_state WHERE slot = %(slot)s AND target = %(target)s"
+            " AND schema_name || '.' || table_name = ANY(%(tables)s)",
+            {**self._mine, "tables": [table.qualified_name for table in tables]},
         )
 
     def forget_other_tables(self, cursor: Cursor, tables: Sequence[Table]) -> None:

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import UUID
 
 import psycopg2
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 - psycopg2's class has a lower-case name
 
 from walsync.errors import TargetRefused, TargetUnavailable
 from walsync.identifier import quote
 from walsync.lsn import LSN
 from walsync.postgres import run_name
 from walsync.source.table import Table
-from walsync.target.base import Batch, Checkpoint, Finding, TableState, Target, Writer
+from walsync.target.base import Batch, Beside, Checkpoint, Finding, TableState, TableStates, Target, Writer
 from walsync.target.postgres.apply import write_changes
 from walsync.target.postgres.checkpoint import CheckpointStore
 from walsync.target.postgres.client import Client, Session, require_writer
@@ -20,6 +21,8 @@ from walsync.target.postgres.failures import CONNECTION_LOST
 from walsync.target.postgres.plan import Plans
 from walsync.target.postgres.schema import compare, prepare
 from walsync.target.postgres.settings import PostgresSettings
+from walsync.target.postgres.stage import Stages
+from walsync.transaction.change import Transaction
 
 
 class PostgresTarget(Target):
@@ -39,7 +42,10 @@ class PostgresTarget(Target):
         self._collapse = collapse
         self._client = Client(settings.dsn.get_secret_value(), f"target {settings.name}")
         self._client.application_name = f"walsync {slot}"
+        self._aside = Client(settings.dsn.get_secret_value(), f"target {settings.name} stage")
+        self._writer: Writer | None = None
         self._store = CheckpointStore(slot, settings.name)
+        self._stages = Stages(slot, settings.name)
         self._plans = Plans({}, replica_role=False)
 
     async def read_checkpoint(self) -> Checkpoint | None:
@@ -87,6 +93,7 @@ class PostgresTarget(Target):
             with session.connection.cursor() as cursor:
                 self._store.fence(cursor, writer)
                 self._store.forget_other_tables(cursor, tables)
+                self._stages.drop_all(cursor)
                 return Plans(prepare(cursor, tables), replica_role=session.replica_role)
 
         self._plans = await self._client.run(work)
@@ -122,6 +129,55 @@ class PostgresTarget(Target):
         finally:
             await reader.close()
 
+    @property
+    def beside(self) -> Beside:
+        """Tables are copied on a session of their own."""
+        return self
+
+    async def stage(self, table: Table, chunks: AsyncIterator[bytes]) -> int:
+        """Keep a snapshot of the table beside it: a table of the schema ``walsync``."""
+        reader = CopyReader(chunks, asyncio.get_running_loop())
+
+        def work(session: Session) -> int:
+            with session.connection.cursor() as cursor:
+                self._store.look(cursor, self._require_writer())
+                name = self._stages.create(cursor, table, self._plans.table(table))
+                return _fill(cursor, name, table, reader)
+
+        self._aside.application_name = self._client.application_name
+        try:
+            return await self._aside.run(work, interrupt=reader.stop)
+        finally:
+            await reader.close()
+
+    async def take_place(
+        self, tables: Sequence[Table], transactions: Sequence[Transaction], states: TableStates
+    ) -> None:
+        """Put what was staged in its place, with what changed since: one transaction."""
+
+        def work(session: Session) -> None:
+            writer = require_writer(session)
+            with session.connection.cursor() as cursor:
+                self._store.fence(cursor, writer)
+                for table in tables:
+                    self._stages.take_place(cursor, table, self._plans.table(table))
+                self._store.forget_tables(cursor, tables)
+                for table, state in states:
+                    self._store.store_table_state(cursor, table, state)
+            write_changes(session, transactions, self._plans, set_based=self._collapse)
+
+        await self._client.run(work)
+
+    async def clear_stages(self) -> None:
+        """Remove what was staged and did not take its place."""
+
+        def work(session: Session) -> None:
+            require_writer(session)
+            with session.connection.cursor() as cursor:
+                self._stages.drop_all(cursor)
+
+        await self._client.run(work)
+
     async def write(self, batch: Batch) -> None:
         """Take all changes and the checkpoint, or nothing: one transaction, whose first statement is the fence."""
 
@@ -139,38 +195,38 @@ class PostgresTarget(Target):
         def work(session: Session) -> None:
             with session.connection.cursor() as cursor:
                 self._store.forget(cursor)
+                self._stages.drop_all(cursor)
             session.writer = None
 
         await self._client.run(work)
 
     async def close(self) -> None:
         """Give the connection back; no call follows."""
+        await self._aside.close()
         await self._client.close()
 
     def _copy(self, session: Session, table: Table, state: TableState, reader: CopyReader) -> int:
         writer = require_writer(session)
         target = self._plans.table(table)
         name = quote(*table.target_name)
-        columns = ", ".join(map(quote, table.published))
         with session.connection.cursor() as cursor:
             self._store.fence(cursor, writer)
             empty = f"TRUNCATE {name}" if target.referenced_by <= {target.oid} else f"DELETE FROM {name}"
             cursor.execute(empty)
-            try:
-                cursor.copy_expert(f"COPY {name} ({columns}) FROM STDIN", reader)
-            except psycopg2.Error:
-                if reader.failure is not None:
-                    raise reader.failure from None
-                raise
-            rows = cursor.rowcount
+            rows = _fill(cursor, name, table, reader)
             self._store.store_table_state(cursor, table, state)
         return rows
+
+    def _require_writer(self) -> Writer:
+        if self._writer is None:
+            raise TargetUnavailable("WS4103", "the target was not claimed yet")
+        return self._writer
 
     def _take(self, session: Session, writer: Writer) -> None:
         if writer.slot != self._slot:
             raise TargetRefused("WS4006", f"target {self.name}: made for slot {self._slot}, not {writer.slot}")
         self._note(session)
-        session.writer = writer
+        session.writer = self._writer = writer
         self._client.application_name = run_name(writer.slot, writer.epoch)
         with session.connection.cursor() as cursor:
             cursor.execute(
@@ -179,3 +235,14 @@ class PostgresTarget(Target):
 
     def _note(self, session: Session) -> None:
         self.replica_role = session.replica_role
+
+
+def _fill(cursor: Cursor, name: str, table: Table, reader: CopyReader) -> int:
+    columns = ", ".join(map(quote, table.published))
+    try:
+        cursor.copy_expert(f"COPY {name} ({columns}) FROM STDIN", reader)
+    except psycopg2.Error:
+        if reader.failure is not None:
+            raise reader.failure from None
+        raise
+    return cursor.rowcount

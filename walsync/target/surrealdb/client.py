@@ -38,6 +38,8 @@ class Client:
         self._open = open_engine
         self._engine: Engine | None = None
         self._writer: Writer | None = None
+        self._turn = asyncio.Lock()
+        """A table is staged while batches are written: their requests take turns."""
 
     @property
     def is_connected(self) -> bool:
@@ -106,6 +108,10 @@ class Client:
             raise error from None
 
     async def _attempt(self, request: bytes) -> Sequence[Slot]:
+        async with self._turn:
+            return await self._query(request)
+
+    async def _query(self, request: bytes) -> Sequence[Slot]:
         if not self.is_connected or self._engine is None:
             self._writer = None
             raise TargetUnavailable("WS4103", f"{self.about}: not connected since the connection was lost")

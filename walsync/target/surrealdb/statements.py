@@ -238,7 +238,7 @@ UPSERT $state_id CONTENT $state RETURN NONE;
 COMMIT;
 """
 
-CLEAR_STAGE: Final = f"""
+CLEAR_STAGES: Final = f"""
 BEGIN;
 {_FENCE}
 DELETE {STAGE} WHERE slot = $slot AND target = $target RETURN NONE;
@@ -246,10 +246,18 @@ DELETE {STAGE} WHERE slot = $slot AND target = $target RETURN NONE;
 COMMIT;
 """
 
+CLEAR_STAGE: Final = f"""
+BEGIN;
+{_FENCE}
+DELETE {STAGE} WHERE of = $state_id RETURN NONE;
+{_TOUCH}
+COMMIT;
+"""
+
 STAGE_ROWS: Final = f"""
 BEGIN;
 {_FENCE}
-CREATE {STAGE} CONTENT {{ slot: $slot, target: $target, rows: $rows }} RETURN NONE;
+CREATE {STAGE} CONTENT {{ slot: $slot, target: $target, of: $state_id, rows: $rows }} RETURN NONE;
 {_TOUCH}
 COMMIT;
 """
@@ -257,7 +265,7 @@ COMMIT;
 
 
 def switch(neighbours: int, *, edges: bool) -> str:
-    """Let the old rows give way to the new ones in one transaction.
+    """Let the old rows give way to the new ones in one transaction; nothing says yet that they are complete.
 
     Deleting a record deletes the edges that lead to it: those of the tables ``$edges0`` and so on are put back.
     """
@@ -272,13 +280,13 @@ def switch(neighbours: int, *, edges: bool) -> str:
     return f"""
 BEGIN;
 {_FENCE}
-LET $chunks = (SELECT VALUE rows FROM {STAGE} WHERE slot = $slot AND target = $target);
+LET $chunks = (SELECT VALUE rows FROM {STAGE} WHERE of = $state_id);
 {kept}
 DELETE $table RETURN NONE;
 {put}
 {back}
-DELETE {STAGE} WHERE slot = $slot AND target = $target RETURN NONE;
-UPSERT $state_id CONTENT $state RETURN NONE;
+DELETE {STAGE} WHERE of = $state_id RETURN NONE;
+DELETE $state_id RETURN NONE;
 {_TOUCH}
 COMMIT;
 """
@@ -302,13 +310,17 @@ def try_out(statement: str) -> str:
 
 
 def prepare(definitions: Iterable[str]) -> str:
-    """Make the tables that are absent (3.x fails on one that is not defined), and forget the states of others."""
+    """Make the tables that are absent (3.x fails on one that is not defined), and forget the states of others.
+
+    What an interrupted copy has left is removed.
+    """
     defined = "\n".join(f"{each};" for each in definitions)
     return f"""
 BEGIN;
 {_FENCE}
 {defined}
 DELETE {STORE} WHERE kind = 'table_state' AND slot = $slot AND target = $target AND table NOTINSIDE $kept RETURN NONE;
+DELETE {STAGE} WHERE slot = $slot AND target = $target RETURN NONE;
 {_TOUCH}
 COMMIT;
 """

@@ -9,7 +9,7 @@ from uuid import UUID
 from walsync.errors import TargetRefused, TargetUnavailable, WalsyncError
 from walsync.lsn import LSN, ZERO
 from walsync.source.table import Table
-from walsync.target.base import Batch, Checkpoint, Finding, TableState, Target, Writer
+from walsync.target.base import Batch, Beside, Checkpoint, Finding, TableState, TableStates, Target, Writer
 from walsync.target.slices import Limits, Reached, Slice, cut
 from walsync.target.surrealdb import statements
 from walsync.target.surrealdb.checkpoint import Records, Stored, read_states
@@ -31,6 +31,7 @@ from walsync.target.surrealdb.schema import (
 )
 from walsync.target.surrealdb.settings import SurrealDBSettings
 from walsync.target.surrealdb.transport import open_engine
+from walsync.transaction.change import Transaction
 
 SLICE_BYTES: Final = 2 * 1024**2
 """Of rows as the stream has them. As CBOR they may grow, ranges most: sixfold, and a server takes 16 MB."""
@@ -139,30 +140,51 @@ class SurrealDBTarget(Target):
         SurrealDB cannot rename a table. The rows of one that is empty come chunk by chunk, and readers see them come;
         otherwise they wait beside the old rows and take their place in one transaction.
         """
-        options = self._layouts.options_of(table)
-        where = {"table": table_parameter(table_name(table)), "state_id": self._records.state_id(table)}
-        empty = await self._client.ask(statements.IS_EMPTY, where)
-        if not empty:
-            await self._fenced(statements.CLEAR_STAGE, {})
-        copy_rows = statements.copy_rows(edges=options.is_edge) if empty else statements.STAGE_ROWS
-        copied = 0
-        async with aclosing(read_chunks(copy_layout(table, options), chunks, most_rows([table]))) as records:
-            async for rows in records:
-                await self._fenced(copy_rows, {**where, "rows": rows})
-                copied += len(rows)
-        edges = [] if empty else [table_parameter(each) for each in self._layouts.neighbours(table)]
-        switch = statements.switch(len(edges), edges=options.is_edge)
-        finished: dict[str, object] = {f"edges{number}": each for number, each in enumerate(edges)}
-        finished["state"] = self._records.state(table, state, options.digest)
-        await self._fenced(statements.STORE_STATE if empty else switch, {**where, **finished})
+        where = self._where(table)
+        if await self._client.ask(statements.IS_EMPTY, where):
+            rows = statements.copy_rows(edges=self._layouts.options_of(table).is_edge)
+            copied = await self._fill(table, rows, chunks)
+        else:
+            copied = await self.stage(table, chunks)
+            await self._switch(table)
+        await self._store_state(table, state)
         return copied
+
+    @property
+    def beside(self) -> Beside:
+        """Rows wait as records of a table of walsync's own, chunk by chunk, between the slices of the others."""
+        return self
+
+    async def stage(self, table: Table, chunks: AsyncIterator[bytes]) -> int:
+        """Keep a snapshot of the table beside it."""
+        await self._fenced(statements.CLEAR_STAGE, self._where(table))
+        return await self._fill(table, statements.STAGE_ROWS, chunks)
+
+    async def take_place(
+        self, tables: Sequence[Table], transactions: Sequence[Transaction], states: TableStates
+    ) -> None:
+        """Put the tables in their place one after the other, then what changed since, slice by slice."""
+        for table in tables:
+            await self._switch(table)
+        position = self._reached.lsn
+        # They move no checkpoint: where a slice begins and ends means nothing here.
+        for one in cut(transactions, position, Reached(position), self._limits):
+            still = one._replace(before=self._reached, after=self._reached)
+            built = await asyncio.to_thread(self._build, self._client.writer, iter([still]))
+            if built is not None:
+                await self._write(self._client.writer, *built)
+        for table, state in states:
+            await self._store_state(table, state)
+
+    async def clear_stages(self) -> None:
+        """Remove what was staged and did not take its place."""
+        await self._fenced(statements.CLEAR_STAGES, {})
 
     async def write(self, batch: Batch) -> None:
         """Take the changes, slice by slice, each with its checkpoint or not at all."""
         writer = self._client.writer
         reached = self._reached._replace(lsn=batch.previous)
-        limits = Limits(self._layouts.most_rows, SLICE_BYTES)
-        slices = cut(batch.transactions, batch.position, reached, limits)
+        slices = cut(batch.transactions, batch.position, reached, self._limits)
         ahead = asyncio.create_task(asyncio.to_thread(self._build, writer, slices))
         try:
             while (built := await ahead) is not None:
@@ -172,6 +194,32 @@ class SurrealDBTarget(Target):
         finally:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits(self._layouts.most_rows, SLICE_BYTES)
+
+    def _where(self, table: Table) -> dict[str, object]:
+        return {"table": table_parameter(table_name(table)), "state_id": self._records.state_id(table)}
+
+    async def _fill(self, table: Table, sql: str, chunks: AsyncIterator[bytes]) -> int:
+        where, copied = self._where(table), 0
+        layout = copy_layout(table, self._layouts.options_of(table))
+        async with aclosing(read_chunks(layout, chunks, most_rows([table]))) as records:
+            async for rows in records:
+                await self._fenced(sql, {**where, "rows": rows})
+                copied += len(rows)
+        return copied
+
+    async def _switch(self, table: Table) -> None:
+        edges = [table_parameter(each) for each in self._layouts.neighbours(table)]
+        switch = statements.switch(len(edges), edges=self._layouts.options_of(table).is_edge)
+        named = {f"edges{number}": each for number, each in enumerate(edges)}
+        await self._fenced(switch, {**self._where(table), **named})
+
+    async def _store_state(self, table: Table, state: TableState) -> None:
+        content = self._records.state(table, state, self._layouts.options_of(table).digest)
+        await self._fenced(statements.STORE_STATE, {**self._where(table), "state": content})
 
     async def forget(self) -> None:
         """Remove this target's checkpoint and table states; the rows stay."""
