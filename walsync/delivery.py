@@ -6,9 +6,10 @@ database the target is.
 
 import asyncio
 import time
-from collections.abc import Sequence
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import structlog
@@ -16,23 +17,20 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from walsync.backlog.backlog import Limits
 from walsync.backlog.settings import BatchSettings
-from walsync.catch_up import CatchUp, Lane
-from walsync.checkpoint.acknowledgement import Acknowledgement
+from walsync.catch_up import Lane
 from walsync.checkpoint.gap_guard import Register, Renew, Resume, decide
 from walsync.checkpoint.registry import Registration, RegistrationState
+from walsync.copying import Copying
 from walsync.errors import SourceRefused, SourceUnavailable, TargetRefused, TargetUnavailable, WalsyncError
-from walsync.feed import Feed
-from walsync.holding import Hold
 from walsync.logs import Logger
 from walsync.lsn import LSN, ZERO
-from walsync.metrics import Metrics
+from walsync.newcomers import Newcomers
+from walsync.path import Path
 from walsync.progress import Progress
-from walsync.snapshots import Snapshots
 from walsync.status import TargetState
-from walsync.target.base import Batch, Checkpoint, TableState, Target, Writer
-from walsync.target.selection import Selected, keep_change
-from walsync.transaction.change import Change, Transaction, Truncate
-from walsync.upstream import Prepared, Upstream
+from walsync.tables import Tables
+from walsync.target.base import Batch, Checkpoint, Target
+from walsync.target.selection import Selected
 
 _BATCH_CHANGES: Final = 20_000
 _BATCH_BYTES: Final = 16 * 1024**2
@@ -40,21 +38,6 @@ _UNLIMITED: Final = 2**63
 _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=15)
 
 log: Logger = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Path:
-    """What a delivery needs of the steps before it."""
-
-    upstream: Upstream
-    prepared: Prepared
-    writer: Writer
-    main: Feed
-    catch_up: CatchUp
-    hold: Hold
-    snapshots: Snapshots
-    acknowledgement: Acknowledgement
-    metrics: Metrics
 
 
 class Delivery:
@@ -71,9 +54,12 @@ class Delivery:
         self.name = target.name
         self.kind = target.kind
         self.progress = Progress()
-        self.tables = [one.table.qualified_name for one in selected]
         self._target = target
-        self._selected = {one.table.relid: one for one in selected}
+        self._tables = Tables(selected, path.prepared.memberships)
+        self._copying = Copying(target.name, self.progress, path.metrics)
+        self._newcomers: Newcomers | None = None
+        self._again: set[int] = set()
+        """Tables that somebody wants to be copied once more."""
         self._registration = registration
         self._path = path
         self._batch = batch
@@ -82,7 +68,6 @@ class Delivery:
         self._written_at = time.monotonic()
         self._advanced = False
         self._goal = ZERO
-        self._synced: dict[int, LSN] = {}
         self._log = log.bind(target=target.name)
         transactions = batch.transactions or _UNLIMITED
         self._limits = Limits(transactions, _BATCH_CHANGES, _BATCH_BYTES)
@@ -102,6 +87,22 @@ class Delivery:
     def is_at_work(self) -> bool:
         """Whether the target is taking what the main stream has brought."""
         return self._lane is None and self.progress.state in {TargetState.STREAMING, TargetState.CATCHING_UP}
+
+    @property
+    def tables(self) -> list[str]:
+        """The tables that the target gets, by qualified name."""
+        return self._tables.names
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every table is on the target, as far as the target is."""
+        return not self._again and self._newcomers is None and not self._tables.lacking
+
+    def copy_again(self, tables: Collection[str]) -> None:
+        """Copy tables once more, by qualified name, while the others go on."""
+        found = self._tables.selected.items()
+        self._again |= {relid for relid, one in found if one.table.qualified_name in tables}
+        self.notify()
 
     def next_commit_time(self) -> int | None:
         """Return the commit time, in microseconds since 2000, of the first change read that the target still lacks."""
@@ -130,6 +131,7 @@ class Delivery:
                     try:
                         await self._follow()
                     finally:
+                        await self._leave_newcomers()
                         await self._leave_lane()
         except (TargetRefused, SourceRefused) as error:
             # A table that cannot be read for its snapshot is this target's trouble; the others have theirs already.
@@ -141,12 +143,17 @@ class Delivery:
     async def _follow(self) -> None:
         await self._open()
         while True:
-            if not await self._stays():
+            if self._newcomers is not None and await self._take_in(self._newcomers):
+                continue
+            if self._again and self._newcomers is None:
+                await self._copy_again()
+            elif not await self._stays():
                 await self._join(self.progress.position)
             elif self._feed.backlog.has_more(self.name):
                 await self._deliver()
             elif self._draining:
                 await self._store_checkpoint()
+                await self._leave_newcomers(clear=True)
                 return
             elif self.progress.position > self.progress.checkpoint and self._checkpoint_is_due():
                 await self._store_checkpoint()
@@ -155,25 +162,68 @@ class Delivery:
 
     async def _open(self) -> None:
         checkpoint = await self._claim()
-        selected = self._selected.values()
-        await self._target.prepare([one.table for one in selected])
-        states = dict(await self._target.table_states())
-        lacking = [one for one in selected if not self._is_synced(one, states.get(one.table.qualified_name))]
-        if lacking:
-            for one in lacking:
-                self.progress.synced.pop(one.table.qualified_name, None)
+        await self._target.prepare(self._tables.all)
+        self._tables.take(await self._target.table_states())
+        lacking = self._tables.lacking
+        if lacking and not self._begin_beside(lacking, checkpoint.lsn):
+            self.progress.synced = self._tables.synced_by_name
             await self._copy(lacking)
-            states = dict(await self._target.table_states())
-        self._synced = {relid: states[one.table.qualified_name].synced_lsn for relid, one in self._selected.items()}
-        self.progress.synced = {one.table.qualified_name: self._synced[one.table.relid] for one in selected}
+        self.progress.synced = self._tables.synced_by_name
         # Every table contains what committed below the earliest snapshot: so does the target.
-        position = max(checkpoint.lsn, min(self._synced.values()))
+        position = max(checkpoint.lsn, min(self._tables.synced.values()))
         self.progress.checkpoint, self.progress.position = checkpoint.lsn, position
         self._path.acknowledgement.acknowledge(self.name, checkpoint.lsn)
         self.progress.error = None
         if position > checkpoint.lsn:
             await self._store_checkpoint()
         await self._join(position)
+
+    def _begin_beside(self, tables: Sequence[Selected], position: LSN) -> bool:
+        """Let tables join while the others go on; False where they have to come first.
+
+        That is so before the target has begun to stream: then each finished table stays, whatever happens.
+        """
+        beside, synced = self._target.beside, self._tables.synced
+        if beside is None or not synced or position < min(synced.values()):
+            return False
+        self._newcomers = Newcomers(tables, self._tables, beside, self._path, copying=self._copying, notify=self.notify)
+        self._log.info("tables_join", tables=[one.table.qualified_name for one in tables])
+        return True
+
+    async def _take_in(self, newcomers: Newcomers) -> bool:
+        """Write what there is for tables that join; False if there is nothing yet."""
+        newcomers.raise_error()
+        if not newcomers.is_ready(self.progress.position):
+            return False
+        synced = await newcomers.take_place(self.progress.position)
+        if synced is None:  # what this target's stream brings for them has come already, or comes on theirs
+            self._tables.leave(newcomers.relids)
+        else:
+            self._tables.join(newcomers.relids, synced)
+            self._log.info("tables_joined", tables=len(newcomers.relids), lsn=str(synced))
+            await self._leave_newcomers()
+        self.progress.synced = self._tables.synced_by_name
+        self._made_progress()
+        return True
+
+    async def _copy_again(self) -> None:
+        tables = [one for relid, one in self._tables.selected.items() if relid in self._again]
+        self._again.clear()
+        if not self._begin_beside(tables, self.progress.position):
+            await self._store_checkpoint()
+            self._tables.leave([one.table.relid for one in tables])
+            self.progress.synced = self._tables.synced_by_name
+            await self._copy(tables)
+            self.progress.synced = self._tables.synced_by_name
+            await self._join(self.progress.position)
+
+    async def _leave_newcomers(self, *, clear: bool = False) -> None:
+        if self._newcomers is None:
+            return
+        newcomers, self._newcomers = self._newcomers, None
+        await newcomers.close()
+        if clear and self._target.beside is not None:
+            await self._target.beside.clear_stages()
 
     async def _join(self, position: LSN) -> None:
         """Follow the main stream from `position` on if it still has that, else one to catch up on."""
@@ -261,37 +311,21 @@ class Delivery:
         await self._target.forget()
         await self._register()
 
-    def _is_synced(self, one: Selected, state: TableState | None) -> bool:
-        return (
-            state is not None
-            and state.relid == one.table.relid
-            and state.publication == self._path.prepared.memberships.get(one.table.relid)
-            and state.definition == one.definition
-        )
-
     async def _copy(self, lacking: Sequence[Selected]) -> None:
         self._enter(TargetState.SNAPSHOT, f"{len(lacking)} tables have to be copied")
         async with self._path.snapshots.join() as snapshot:
-            lsn = snapshot.lsn
             for one in lacking:
-                table, name = one.table, one.table.qualified_name
-                self.progress.copying = name
-                membership = self._path.prepared.memberships[table.relid]
-                state = TableState(table.relid, membership, one.definition, lsn)
-                async with aclosing(snapshot.read(one)) as chunks:
-                    counted = self._path.metrics.count_chunks(self.name, name, chunks)
-                    rows = await self._target.copy(table, state, counted)
-                self.progress.copying = None
-                self.progress.copied_rows[name] = rows
-                self.progress.synced[name] = lsn
+                state = self._tables.state(one, snapshot.lsn)
+                await self._copying.copy(one, snapshot, partial(self._target.copy, one.table, state))
+                self._tables.join([one.table.relid], snapshot.lsn)
+                self.progress.synced = self._tables.synced_by_name
                 self._made_progress()
-                self._path.metrics.snapshot_rows.labels(target=self.name, table=name).inc(rows)
-                self._log.info("table_copied", table=name, rows=rows, lsn=str(lsn))
 
     async def _deliver(self) -> None:
         feed = self._feed
         taken = feed.backlog.take(self.name, self._limits)
-        wanted = [kept for entry in taken if (kept := self._keep(entry)) is not None]
+        keep, position = self._tables.keep, self.progress.position
+        wanted = [kept for entry in taken if (kept := keep(entry, position)) is not None]
         position = max(self.progress.position, taken[-1].end_lsn)
         if wanted:
             await self._write(Batch(self.progress.checkpoint, position, wanted))
@@ -303,26 +337,6 @@ class Delivery:
             feed.backlog.advance(self.name)
         feed.moved()
         self._settle()
-
-    def _keep(self, entry: Transaction) -> Transaction | None:
-        """Return the entry's part that this target lacks; None when it has it all."""
-        if not entry.changes or entry.commit_lsn < self.progress.position:
-            return None
-        changes = tuple(
-            kept for change in entry.changes if (kept := self._keep_change(change, entry.commit_lsn)) is not None
-        )
-        if not changes:
-            return None
-        return entry if changes == entry.changes else entry._replace(changes=changes)
-
-    def _keep_change(self, change: Change, commit_lsn: LSN) -> Change | None:
-        """Return the change as the target gets it; None where a snapshot contains it, or it is not the target's."""
-        synced = self._synced
-        if not isinstance(change, Truncate):
-            since = synced.get(change.relation.relid)
-            return keep_change(change, self._selected) if since is not None and commit_lsn >= since else None
-        relations = tuple(r for r in change.relations if commit_lsn >= synced.get(r.relid, commit_lsn + 1))
-        return change._replace(relations=relations) if relations else None
 
     async def _write(self, batch: Batch) -> None:
         started = time.monotonic()

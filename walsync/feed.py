@@ -26,7 +26,7 @@ class Feed:
     """A backlog, filled by one reader at a time, and who follows it.
 
     `confirmed` tells what the stream may confirm, `received` hears of everything that was read, with its bytes, and
-    `left` of who follows no longer.
+    `left` of who follows no longer; `keep` leaves of a transaction what is wanted.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Feed:
         *,
         received: Received | None = None,
         left: Callable[[str], None] | None = None,
+        keep: Callable[[Transaction], Transaction] | None = None,
     ) -> None:
         self.backlog = backlog
         self.received_at = time.monotonic()
@@ -45,6 +46,7 @@ class Feed:
         self._confirmed = confirmed
         self._received = received
         self._left = left
+        self._keep = keep
         self._notify: dict[str, Callable[[], None]] = {}
         self._reader: Reader | None = None
         self._draining = False
@@ -141,7 +143,7 @@ class Feed:
         if self._received is not None:
             self._received(transactions, received_bytes)
         for transaction in transactions:
-            self.backlog.append(transaction)
+            self.backlog.append(transaction if self._keep is None else self._keep(transaction))
         self.wake()
         self.moved()
 

@@ -158,10 +158,11 @@ def _target(delivery: Delivery, session: Session, wal_end: LSN) -> TargetStatus:
 def _table(delivery: Delivery, name: str) -> TableStatus:
     progress = delivery.progress
     synced = progress.synced.get(name)
-    if synced is not None:
-        return TableStatus(TableProgress.SYNCED, synced, progress.copied_rows.get(name))
-    copying = progress.copying == name
-    return TableStatus(TableProgress.COPYING if copying else TableProgress.WAITING)
+    if progress.copying == name:
+        return TableStatus(TableProgress.COPYING, synced)
+    if synced is None:
+        return TableStatus(TableProgress.WAITING)
+    return TableStatus(TableProgress.SYNCED, synced, progress.copied_rows.get(name))
 
 
 def _lag_seconds(delivery: Delivery, session: Session) -> float:

@@ -118,11 +118,12 @@ class Pipeline:
             if goal is None:
                 goal = await self._ask_goal()
                 continue
-            progress = [delivery.progress for delivery in session.deliveries.values()]
+            deliveries = session.deliveries.values()
+            progress = [delivery.progress for delivery in deliveries]
             stopped = next((p.error for p in progress if p.state is TargetState.STOPPED and p.error is not None), None)
             if stopped is not None:
                 raise stopped
-            if all(p.position >= goal for p in progress):
+            if all(each.progress.position >= goal and each.is_complete for each in deliveries):
                 return
 
     async def _ask_goal(self) -> LSN | None:

@@ -9,12 +9,13 @@ from walsync.backlog.backlog import Backlog
 from walsync.backlog.settings import BacklogSettings
 from walsync.catch_up import CatchUp
 from walsync.checkpoint.acknowledgement import Acknowledgement
-from walsync.delivery import Delivery, Path
+from walsync.delivery import Delivery
 from walsync.feed import Feed
 from walsync.holding import Hold
 from walsync.logs import Logger
 from walsync.lsn import LSN
 from walsync.metrics import Metrics
+from walsync.path import Path
 from walsync.snapshots import Snapshots
 from walsync.source.stream import Stream
 from walsync.target.base import Writer
@@ -49,6 +50,7 @@ class Session:
         self.deliveries: dict[str, Delivery] = {}
         self._upstream = upstream
         self._metrics = metrics
+        self._backlog_bytes = settings.max_bytes
 
     def path(self) -> Path:
         """Give a delivery what it needs of this session."""
@@ -62,6 +64,7 @@ class Session:
             self.snapshots,
             self.acknowledgement,
             self._metrics,
+            self._backlog_bytes,
         )
 
     @property

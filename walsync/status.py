@@ -112,6 +112,13 @@ class TargetStatus:
     reason: str = ""
     """Why it entered this state."""
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it streams, and all its tables do."""
+        return self.state is TargetState.STREAMING and all(
+            table.synced_lsn is not None for table in self.tables.values()
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class HoldStatus:

@@ -138,6 +138,10 @@ class Upstream:
         ]
         if not names:
             raise SourceUnavailable("WS2408", f"no slot holds what committed since {start}", hint="walsync status")
+        return await self.open_copied(prepared, names[0], start)
+
+    async def open_copied(self, prepared: Prepared, slot: str, start: LSN) -> Stream:
+        """Stream from `start` through a temporary copy of a slot, which may be in use; SourceUnavailable: try again."""
         # The name carries process and chance: two streams never collide, and an operator sees whose it is.
         copied_as = f"{self._settings.slot[:_DERIVED]}_catch_{os.getpid()}_{secrets.token_hex(2)}"
         try:
@@ -145,7 +149,7 @@ class Upstream:
                 lambda: Stream.open(
                     self._dsn,
                     identity=prepared.identity,
-                    slot=names[0],
+                    slot=slot,
                     copied_as=copied_as,
                     publication=self._settings.publication,
                     start=start,

@@ -17,7 +17,7 @@ from walsync.errors import WalsyncError
 from walsync.http.settings import HttpSettings
 from walsync.logs import Logger
 from walsync.metrics import CONTENT_TYPE, Metrics
-from walsync.status import Status, TargetState
+from walsync.status import Status
 
 log: Logger = structlog.get_logger()
 
@@ -106,9 +106,9 @@ class _Routes:
         return _json({"healthy": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
     async def ready(self, _request: web.Request) -> web.Response:
-        """Answer 200 when every target is streaming; else 503 with the others and their states."""
+        """Answer 200 when every target is streaming all its tables; else 503 with the others and their states."""
         status = await self._observed.status()
-        waiting = {one.name: one.state.value for one in status.targets if one.state is not TargetState.STREAMING}
+        waiting = {one.name: one.state.value for one in status.targets if not one.is_ready}
         return _json({"ready": not waiting, "not_streaming": waiting}, status=503 if waiting else 200)
 
     async def status(self, _request: web.Request) -> web.Response:
