@@ -10,6 +10,7 @@ from walsync.errors import Fenced, TargetUnavailable
 from walsync.lsn import LSN
 from walsync.row import UNCHANGED
 from walsync.target.base import Beside, TableState, Target
+from walsync.transaction.change import Change
 
 pytestmark = pytest.mark.needs("copies beside the stream")
 
@@ -52,7 +53,7 @@ async def test_the_table_stays_as_it_is_until_the_rows_take_their_place_with_wha
     target, beside = await begin(bench)
     assert old_rows(bench)
     await target.write(batch(START + 1, START + 60, SOURCE.insert(POSTS, "1", "meanwhile")))
-    changes = [SOURCE.update(USERS, "3", "changed", UNCHANGED), SOURCE.delete(USERS, "4")]
+    changes: list[Change] = [SOURCE.update(USERS, "3", "changed", UNCHANGED), SOURCE.delete(USERS, "4")]
     await beside.take_place([USERS], [transaction(START + 50, *changes)], [(USERS, NEW)])
     assert bench.rows(USERS) == [("1", "stays", "1.5"), ("3", "changed", "2")]
     assert await target.table_states() == {"public.users": NEW}
