@@ -9,6 +9,7 @@ from fix_proxy import Proxy
 from fix_replication import Replication, Running, slot_row
 from psycopg2.extensions import parse_dsn
 
+from walsync.demo.engines import PostgresServer
 from walsync.lsn import LSN
 from walsync.status import TargetState
 
@@ -37,6 +38,15 @@ def apart(
     near = new_database(target_server)
     plain = Replication(source, {"near": near, "far": target}, ["public.t"], {"backlog": {"max_bytes": "64kB"}})
     return replace(plain, proxied={"far": away.dsn(target.name)})
+
+
+def on_own_server(
+    apart: Replication, server: PostgresServer, new_database: Callable[[Server], Database]
+) -> Replication:
+    """Let another server be the source: slots, and what WAL they keep, belong to a whole one."""
+    source = new_database(server)
+    source.execute("CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t VALUES (0, 'before')")
+    return replace(apart, source=source)
 
 
 def insert(replication: Replication, first: int, last: int) -> None:

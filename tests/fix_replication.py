@@ -45,6 +45,8 @@ class Replication:
     """More keys of the configuration, by section, such as ``{"source": {"publication": "other"}}``."""
     proxied: Mapping[str, str] = field(default_factory=dict)
     """Where targets are reached another way: their DSN, by name."""
+    of_targets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """More keys of single targets, by name."""
 
     @property
     def slot(self) -> str:
@@ -56,7 +58,12 @@ class Replication:
         """The configuration as the file holds it; no HTTP, unless `changes` say so."""
         source = {"dsn": self.source.dsn, "slot": self.slot, "tables": list(self.tables)}
         targets = [
-            {"name": name, "type": "postgres", "dsn": self.proxied.get(name, target.dsn)}
+            {
+                "name": name,
+                "type": "postgres",
+                "dsn": self.proxied.get(name, target.dsn),
+                **self.of_targets.get(name, {}),
+            }
             for name, target in self.targets.items()
         ]
         content: Content = {"source": source, "targets": targets, "http": {"listen": ""}}

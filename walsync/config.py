@@ -63,6 +63,15 @@ class Config(Settings):
     http: HttpSettings = HttpSettings()
     """/metrics, /health, /ready and /status."""
 
+    @property
+    def bounded_batch(self) -> BatchSettings:
+        """`batch`, with checkpoints early enough that a target without changes stays well within `max_slot_lag`."""
+        limit = self.source.max_slot_lag
+        if not limit:
+            return self.batch
+        idle_bytes = min(self.batch.idle_checkpoint_bytes, limit // 4)
+        return self.batch.model_copy(update={"idle_checkpoint_bytes": idle_bytes})
+
     @model_validator(mode="after")
     def _check_databases(self) -> "Config":
         source = _database(self.source.dsn)

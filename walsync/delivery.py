@@ -22,6 +22,7 @@ from walsync.checkpoint.gap_guard import Register, Renew, Resume, decide
 from walsync.checkpoint.registry import Registration, RegistrationState
 from walsync.copying import Copying
 from walsync.errors import SourceRefused, SourceUnavailable, TargetRefused, TargetUnavailable, WalsyncError
+from walsync.interruptible import Interruptible
 from walsync.logs import Logger
 from walsync.lsn import LSN, ZERO
 from walsync.newcomers import Newcomers
@@ -36,6 +37,7 @@ _BATCH_CHANGES: Final = 20_000
 _BATCH_BYTES: Final = 16 * 1024**2
 _UNLIMITED: Final = 2**63
 _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=15)
+_GIVEN_UP: Final = "the source kept more WAL for it than max_slot_lag: it was released, and is copied again"
 
 log: Logger = structlog.get_logger()
 
@@ -74,6 +76,9 @@ class Delivery:
         self._feed = path.main
         self._lane: Lane | None = None
         self._placed = False
+        self._work = Interruptible()
+        if self.is_given_up:
+            return  # nobody waits for it, and nothing is kept for it, until it is back
         path.acknowledgement.join(
             self.name,
             max(registration.durable, path.hold.held_from) if registration else path.acknowledgement.confirmed,
@@ -87,6 +92,11 @@ class Delivery:
     def is_at_work(self) -> bool:
         """Whether the target is taking what the main stream has brought."""
         return self._lane is None and self.progress.state in {TargetState.STREAMING, TargetState.CATCHING_UP}
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether nothing is kept for the target, which will be copied again."""
+        return self._registration is not None and self._registration.state is RegistrationState.RELEASED
 
     @property
     def tables(self) -> list[str]:
@@ -128,17 +138,33 @@ class Delivery:
         try:
             async for attempt in retrying:
                 with attempt:
-                    try:
-                        await self._follow()
-                    finally:
-                        await self._leave_newcomers()
-                        await self._leave_lane()
+                    if not await self._work.do(self._attempt):
+                        raise SourceUnavailable("WS2502", _GIVEN_UP, hint="nothing to do: it is copied again")
         except (TargetRefused, SourceRefused) as error:
             # A table that cannot be read for its snapshot is this target's trouble; the others have theirs already.
             self._stop(error)
         finally:
             with suppress(TargetUnavailable):
                 await self._target.close()
+
+    async def give_up(self) -> None:
+        """Keep nothing for this target: what it writes is cancelled, and it is copied again when it is back."""
+        async with self._work.interrupted():
+            self._path.main.leave(self.name)
+            await self._path.hold.give_up(self.name)
+            if self._registration is not None:
+                self._registration = replace(self._registration, state=RegistrationState.RELEASED)
+        self._path.main.moved()
+        if self.progress.state is not TargetState.STOPPED:
+            self._enter(TargetState.NEEDS_SNAPSHOT, _GIVEN_UP)
+        self._log.warning("target_given_up", code="WS2502", reason=_GIVEN_UP)
+
+    async def _attempt(self) -> None:
+        try:
+            await self._follow()
+        finally:
+            await self._leave_newcomers()
+            await self._leave_lane()
 
     async def _follow(self) -> None:
         await self._open()
@@ -279,7 +305,8 @@ class Delivery:
         path.acknowledgement.reopen(self.name, checkpoint.lsn)
         # Whoever had the target before may have moved it between the first look and the claim.
         source = await path.upstream.position(path.prepared, path.hold.held_from)
-        decide(self.name, self._known(), checkpoint, source)
+        if isinstance(decide(self.name, self._known(), checkpoint, source), Renew):
+            raise SourceUnavailable("WS2408", f"what committed since {checkpoint.lsn} was given up meanwhile")
         self._placed = True
         self._goal = source.wal_end
         await path.upstream.complete_registration(self.name)
@@ -382,8 +409,12 @@ class Delivery:
             self._path.metrics.target_errors.labels(target=self.name, code=error.code).inc()
             self._log.warning("target_unavailable", code=error.code, error=error.message, attempt=retry.attempt_number)
         self._path.metrics.target_retries.labels(target=self.name).inc()
-        followed = self._path.main.backlog.follows(self.name)
-        self._enter(TargetState.RETRYING if followed else TargetState.PARKED, str(error or "unavailable"))
+        self._enter(self._state_while_away(), str(error or "unavailable"))
+
+    def _state_while_away(self) -> TargetState:
+        if self.is_given_up:
+            return TargetState.NEEDS_SNAPSHOT
+        return TargetState.RETRYING if self._path.main.backlog.follows(self.name) else TargetState.PARKED
 
     def _backoff(self, retry: RetryCallState) -> float:
         if self._advanced:  # it worked in between: this outage is a new one

@@ -40,6 +40,7 @@ class Hold:
         self._kept: set[str] = set()
         """Noted as parked: the registry says that the hold slot is theirs."""
         self._changed = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
 
     @property
     def held_from(self) -> LSN:
@@ -49,6 +50,8 @@ class Hold:
 
     def want(self, name: str, *, kept: bool = False) -> None:
         """Keep the WAL of a target that has left the main stream; `kept` where an earlier run began to."""
+        if self._acknowledgement.durable(name) is None:
+            return  # given up, and not back yet
         self._off_main.add(name)
         if kept:
             self._kept.add(name)
@@ -77,11 +80,25 @@ class Hold:
         self._acknowledgement.take_back(name)
         self._changed.set()
 
+    async def give_up(self, name: str) -> None:
+        """Keep nothing for a target any more, for the sake of the source's disk: it is copied again when it is back.
+
+        What it writes must have ended. The registry says so before any slot moves.
+        """
+        async with self._one_at_a_time:
+            await self._upstream.note_state(name, RegistrationState.RELEASED, self._durable(name))
+            self._off_main.discard(name)
+            self._kept.discard(name)
+            self._doubted.discard(name)
+            self._acknowledgement.leave(name)
+        self._changed.set()
+
     async def run(self) -> None:
         """Keep, until cancelled."""
         while True:
             try:
-                await self._keep()
+                async with self._one_at_a_time:
+                    await self._keep()
                 self.error = None
                 pause = _LOOK_SECONDS
             except SourceUnavailable:

@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from walsync.status import SourceState, Status, TableProgress, TargetState, TargetStatus
+from walsync.status import SlotRoom, SourceState, Status, TableProgress, TargetState, TargetStatus
 from walsync.target.base import Batch
 from walsync.transaction.change import Transaction
 
@@ -192,6 +192,9 @@ def _of_source(status: Status, received_at: float | None) -> Iterator[Metric]:
             "WAL that the hold slot holds back; 0 while there is none.",
             (source.hold.retained_bytes or 0) if source.hold is not None else 0,
         ),
+        ("walsync_max_slot_lag_bytes", "How much WAL may be kept for one target.", source.max_slot_lag_bytes),
+        *_room("walsync_slot", "the slot", source.room),
+        *_room("walsync_hold_slot", "the hold slot", source.hold.room if source.hold is not None else None),
         ("walsync_source_blocked_seconds", "How long what stands in the way is there already.", blocked_seconds),
         (
             "walsync_source_last_progress_timestamp_seconds",
@@ -210,6 +213,30 @@ def _of_source(status: Status, received_at: float | None) -> Iterator[Metric]:
         yield _one_hot(
             "walsync_slot_wal_status", "1 for what the server says of the slot's WAL.", _WAL_STATUSES, source.wal_status
         )
+    if source.hold is not None and source.hold.wal_status is not None:
+        yield _one_hot(
+            "walsync_hold_slot_wal_status",
+            "1 for what the server says of the hold slot's WAL.",
+            _WAL_STATUSES,
+            source.hold.wal_status,
+        )
+
+
+def _room(prefix: str, slot: str, room: SlotRoom | None) -> tuple[tuple[str, str, float | None], ...]:
+    known = room or SlotRoom()
+    return (
+        (f"{prefix}_safe_bytes", f"WAL that may be written until {slot} may lose its own.", known.safe_bytes),
+        (
+            f"{prefix}_retained_growth_bytes_per_second",
+            f"How fast the WAL grows that {slot} holds back.",
+            known.growth_bytes_per_second,
+        ),
+        (
+            f"{prefix}_until_limit_seconds",
+            f"When {slot} reaches max_slot_wal_keep_size at this speed.",
+            known.seconds_until_limit,
+        ),
+    )
 
 
 def _one_hot(name: str, documentation: str, known: Iterable[str], now: str) -> Metric:
@@ -224,6 +251,12 @@ def _of_targets(targets: tuple[TargetStatus, ...]) -> Iterator[Metric]:
         ("walsync_target_lag_bytes", "WAL between what the target has and the server's end.", "lag_bytes"),
         ("walsync_target_lag_seconds", "Age of the first change that the target lacks; 0 without one.", "lag_seconds"),
         ("walsync_target_checkpoint_lsn", "The position durable in the target.", "checkpoint_lsn"),
+        ("walsync_target_retained_bytes", "WAL that the source keeps for the target.", "retained_bytes"),
+        (
+            "walsync_target_retained_growth_bytes_per_second",
+            "How fast the WAL grows that the source keeps for the target.",
+            "retained_growth_bytes_per_second",
+        ),
         (
             "walsync_target_last_progress_timestamp_seconds",
             "When rows or a checkpoint last became durable.",

@@ -8,6 +8,7 @@ from walsync.delivery import Delivery
 from walsync.errors import SourceUnavailable, WalsyncError
 from walsync.lsn import LSN
 from walsync.pipeline import Pipeline
+from walsync.retaining import Retaining
 from walsync.session import Session
 from walsync.source.slot import Slot
 from walsync.source.stream import SlotActive
@@ -16,6 +17,7 @@ from walsync.status import (
     BlockedBy,
     HoldStatus,
     LastError,
+    SlotRoom,
     SourceState,
     SourceStatus,
     Status,
@@ -61,7 +63,10 @@ class Observer:
         wal_end = max(wal_end or session.main.backlog.end, session.main.backlog.end)
         return Status(
             self._source(session, slot, wal_end),
-            tuple(_target(delivery, session, wal_end) for delivery in session.deliveries.values()),
+            tuple(
+                _target(delivery, session, wal_end, self._pipeline.retaining)
+                for delivery in session.deliveries.values()
+            ),
             BacklogStatus(
                 session.main.backlog.size_bytes, len(session.main.backlog), self._pipeline.config.backlog.max_bytes
             ),
@@ -101,7 +106,7 @@ class Observer:
             return None, None
 
     def _source(self, session: Session | None, slot: Slot | None, wal_end: LSN | None) -> SourceStatus:
-        pipeline = self._pipeline
+        pipeline, retaining = self._pipeline, self._pipeline.retaining
         error = pipeline.source_error or (session.hold.error if session is not None else None)
         blocker = pipeline.upstream.blocker
         blocked_by = None
@@ -127,20 +132,25 @@ class Observer:
             blocked_by=blocked_by,
             last_error=LastError.of(error) if error is not None else None,
             wal_status=slot.wal_status if slot is not None else None,
-            hold=_hold(session.hold.slot) if session is not None else None,
+            hold=_hold(session.hold.slot, retaining.hold if retaining is not None else None)
+            if session is not None
+            else None,
+            room=retaining.main if retaining is not None else None,
+            max_slot_lag_bytes=pipeline.config.source.max_slot_lag or None,
         )
 
 
-def _hold(slot: Slot | None) -> HoldStatus | None:
+def _hold(slot: Slot | None, room: SlotRoom | None) -> HoldStatus | None:
     if slot is None:
         return None
-    return HoldStatus(slot.name, slot.confirmed_flush_lsn, slot.retained_bytes, slot.wal_status)
+    return HoldStatus(slot.name, slot.confirmed_flush_lsn, slot.retained_bytes, slot.wal_status, room)
 
 
-def _target(delivery: Delivery, session: Session, wal_end: LSN) -> TargetStatus:
+def _target(delivery: Delivery, session: Session, wal_end: LSN, retaining: Retaining | None) -> TargetStatus:
     progress = delivery.progress
     known = progress.state not in {TargetState.STARTING, TargetState.SNAPSHOT} or progress.checkpoint > 0
     checkpoint = progress.checkpoint if known else session.acknowledgement.durable(delivery.name)
+    held = session.held.get(delivery.name)
     return TargetStatus(
         name=delivery.name,
         type=delivery.kind,
@@ -152,6 +162,9 @@ def _target(delivery: Delivery, session: Session, wal_end: LSN) -> TargetStatus:
         last_progress_timestamp_seconds=progress.progressed_at or None,
         last_error=LastError.of(progress.error) if progress.error is not None else None,
         tables={name: _table(delivery, name) for name in delivery.tables},
+        retained_bytes=max(0, wal_end - held) if held is not None else 0,
+        retained_growth_bytes_per_second=retaining.growth(delivery.name) if retaining is not None else None,
+        warning=retaining.warnings.get(delivery.name) if retaining is not None else None,
     )
 
 

@@ -27,6 +27,7 @@ from walsync.errors import SourceUnavailable, WalsyncError
 from walsync.logs import Logger
 from walsync.lsn import LSN
 from walsync.metrics import Metrics
+from walsync.retaining import Retaining
 from walsync.session import Session
 from walsync.source.stream import SlotActive, SourceChanged, Stream
 from walsync.status import TargetState
@@ -51,6 +52,7 @@ class Pipeline:
         self.config = config
         self.upstream = Upstream(config.source)
         self.session: Session | None = None
+        self.retaining: Retaining | None = None
         self.source_error: WalsyncError | None = None
         self.source_error_since = 0.0
         self._metrics = metrics
@@ -146,25 +148,28 @@ class Pipeline:
                 selected[target.name],
                 prepared.registrations.get(target.name),
                 session.path(),
-                self.config.batch,
+                self.config.bounded_batch,
             )
         return session, stream
 
     async def _follow(self, session: Session, stream: Stream) -> None:
         """Read and deliver until stopped; the first failure of any part cancels the others."""
         self.session = session
+        self.retaining = Retaining(self.upstream, self.config, session)
         try:
             async with asyncio.TaskGroup() as group:
                 reading = group.create_task(self._read(session, stream))
                 holding = group.create_task(session.hold.run())
+                retaining = group.create_task(self.retaining.run())
                 delivering = {name: group.create_task(d.run()) for name, d in session.deliveries.items()}
                 await self._interrupted.wait()
+                retaining.cancel()
                 await session.drain(reading, delivering)
                 holding.cancel()
         except* WalsyncError as errors:
             raise _gravest(errors) from errors
         finally:
-            self.session = None
+            self.session = self.retaining = None
             await session.catch_up.close()
 
     async def _read(self, session: Session, first: Stream) -> None:

@@ -2,11 +2,14 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import Final
 
 from walsync.errors import WalsyncError
 from walsync.life import Life
 from walsync.lsn import LSN, ZERO
 from walsync.status import TargetState
+
+_BEGINNING: Final = frozenset({TargetState.STARTING, TargetState.SNAPSHOT, TargetState.NEEDS_SNAPSHOT})
 
 
 @dataclass
@@ -26,6 +29,12 @@ class Progress:
     synced: dict[str, LSN] = field(default_factory=dict)
     copied_rows: dict[str, int] = field(default_factory=dict)
     copying: str | None = None
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether it is on its way through a snapshot: to begin that again would only take longer."""
+        just_copied = bool(self.copied_rows) and self.state is TargetState.CATCHING_UP
+        return just_copied or self.state in _BEGINNING
 
     @property
     def state(self) -> TargetState:

@@ -68,6 +68,12 @@ class Session:
         )
 
     @property
+    def held(self) -> dict[str, LSN]:
+        """What each target has for which WAL is kept; who lacks what is gone keeps nothing."""
+        held_from = self.hold.held_from
+        return {name: lsn for name, lsn in self.acknowledgement.members.items() if lsn >= held_from}
+
+    @property
     def resume_at(self) -> LSN:
         """Where a broken stream goes on.
 

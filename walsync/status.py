@@ -111,6 +111,11 @@ class TargetStatus:
     tables: Mapping[str, TableStatus] = field(default_factory=dict)
     reason: str = ""
     """Why it entered this state."""
+    retained_bytes: int | None = None
+    """WAL written since its checkpoint, which is kept for it; 0 where none is."""
+    retained_growth_bytes_per_second: float | None = None
+    warning: LastError | None = None
+    """What needs a look although the target goes on."""
 
     @property
     def is_ready(self) -> bool:
@@ -121,6 +126,19 @@ class TargetStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotRoom:
+    """How much more a slot may keep; `safe_bytes` is None where the server has no max_slot_wal_keep_size.
+
+    `growth_bytes_per_second` is that of what it keeps, over the last minutes; `seconds_until_limit` at that speed, None
+    where there is no limit, or where nothing grows.
+    """
+
+    safe_bytes: int | None = None
+    growth_bytes_per_second: float | None = None
+    seconds_until_limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HoldStatus:
     """The slot that keeps WAL for targets which the main stream does not wait for; there is none while all stream."""
 
@@ -128,6 +146,7 @@ class HoldStatus:
     confirmed_flush_lsn: Position | None = None
     retained_bytes: int | None = None
     wal_status: str | None = None
+    room: SlotRoom | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +167,9 @@ class SourceStatus:
     last_error: LastError | None = None
     wal_status: str | None = None
     hold: HoldStatus | None = None
+    room: SlotRoom | None = None
+    max_slot_lag_bytes: int | None = None
+    """How much may be kept for one target; None: any amount."""
 
 
 @dataclass(frozen=True, slots=True)

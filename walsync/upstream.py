@@ -28,11 +28,12 @@ from walsync.lsn import LSN
 from walsync.postgres import Connection, run_name
 from walsync.snapshot.export import ExportedSnapshot
 from walsync.snapshot.read import SnapshotReader
-from walsync.source import catalogue, publication, requirements, timeline
+from walsync.source import catalogue, publication, requirements, retention, timeline
 from walsync.source import slot as slots
 from walsync.source.session import (
     Identity,
     draw_epoch,
+    emit_heartbeat,
     identify,
     open_primary,
     open_replication,
@@ -142,8 +143,7 @@ class Upstream:
 
     async def open_copied(self, prepared: Prepared, slot: str, start: LSN) -> Stream:
         """Stream from `start` through a temporary copy of a slot, which may be in use; SourceUnavailable: try again."""
-        # The name carries process and chance: two streams never collide, and an operator sees whose it is.
-        copied_as = f"{self._settings.slot[:_DERIVED]}_catch_{os.getpid()}_{secrets.token_hex(2)}"
+        copied_as = self._copy_name("catch")
         try:
             return await asyncio.to_thread(
                 lambda: Stream.open(
@@ -193,16 +193,20 @@ class Upstream:
 
     async def advance_hold(self, lsn: LSN) -> None:
         """Let the hold slot forget what committed below `lsn`; reads the WAL up to there, so it may take its time."""
-        session = await asyncio.to_thread(open_session, self._dsn, self._name)
-        advancing = asyncio.create_task(asyncio.to_thread(_advance, session, self._hold_name, lsn))
-        try:
-            await asyncio.shield(advancing)
-        finally:
-            while not advancing.done():
-                await asyncio.to_thread(session.cancel)
-                await asyncio.wait([advancing], timeout=_CANCEL_EVERY_SECONDS)
-            advancing.exception()  # the cancelled statement's: nobody else asks for it
-            await asyncio.to_thread(session.close)
+        await self._call_apart(lambda session: slots.advance(session, self._hold_name, lsn))
+
+    async def retention(self) -> retention.Retention:
+        """Return how much WAL the server keeps for the slot and for the hold slot, each under its name."""
+        return await self._call(lambda session: retention.look(session, self._settings.slot, self._hold_name))
+
+    async def restart_after(self, slot: str, lsn: LSN) -> LSN | None:
+        """Tell where restart_lsn of a slot would be if it stood at `lsn`; reads the WAL up to there."""
+        copied_as = self._copy_name("try")
+        return await self._call_apart(lambda session: retention.restart_after(session, slot, copied_as, lsn))
+
+    async def emit_heartbeat(self) -> None:
+        """Commit a logical message, so that this database has a transaction of its own in the WAL."""
+        await self._call(emit_heartbeat)
 
     async def drop_hold(self) -> None:
         """Drop the hold slot."""
@@ -314,8 +318,25 @@ class Upstream:
                 await asyncio.wait([creating])
                 creating.exception()  # the cancelled statement's: nobody else asks for it
 
+    def _copy_name(self, purpose: str) -> str:
+        # It carries process and chance: two copies never collide, and an operator sees whose it is.
+        return f"{self._settings.slot[:_DERIVED]}_{purpose}_{os.getpid()}_{secrets.token_hex(2)}"
+
     def _registry(self, session: Connection) -> Registry:
         return Registry(session, self._settings.slot)
+
+    async def _call_apart(self, function: Callable[[Connection], _T]) -> _T:
+        """Call what takes its time on a session of its own: the others' calls do not wait for it."""
+        session = await asyncio.to_thread(open_session, self._dsn, self._name)
+        calling = asyncio.create_task(asyncio.to_thread(_told, function, session))
+        try:
+            return await asyncio.shield(calling)
+        finally:
+            while not calling.done():
+                await asyncio.to_thread(session.cancel)
+                await asyncio.wait([calling], timeout=_CANCEL_EVERY_SECONDS)
+            calling.exception()  # the cancelled statement's: nobody else asks for it
+            await asyncio.to_thread(session.close)
 
     async def _call(self, function: Callable[[Connection], _T]) -> _T:
         async with self._one_call:
@@ -355,9 +376,9 @@ def _identify(replication: Connection) -> tuple[Identity, tuple[timeline.Switch,
         raise source_error(error) from error
 
 
-def _advance(session: Connection, name: str, lsn: LSN) -> None:
+def _told(function: Callable[[Connection], _T], session: Connection) -> _T:
     try:
-        slots.advance(session, name, lsn)
+        return function(session)
     except psycopg2.Error as error:
         raise source_error(error) from error
 

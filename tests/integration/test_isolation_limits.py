@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import count
 
 import yaml
-from fix_isolation import ROWS, hold, insert, park, rows, until_dropped, until_near_has, until_passed
+from fix_isolation import ROWS, hold, insert, on_own_server, park, rows, until_dropped, until_near_has, until_passed
 from fix_postgres import Database, Server
 from fix_proxy import Proxy
 from fix_replication import SECONDS, Command, Replication, Running, checkpoint, locked, slot_row
@@ -17,14 +17,6 @@ from walsync.status import LastError, TargetState
 
 FILL = "SELECT pg_create_physical_replication_slot(%s)"
 FREE = "SELECT pg_drop_replication_slot(%s)"
-
-
-def on_own_server(
-    apart: Replication, server: PostgresServer, new_database: Callable[[Server], Database]
-) -> Replication:
-    source = new_database(server)
-    source.execute("CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t VALUES (0, 'before')")
-    return replace(apart, source=source)
 
 
 async def source_error(running: Running) -> LastError | None:

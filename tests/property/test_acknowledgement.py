@@ -69,6 +69,25 @@ def test_nobody_waits_for_a_target_set_aside_nor_goes_back_for_one_taken_back() 
     assert acknowledgement.confirmed == LSN(150)
 
 
+def test_the_slot_forgets_what_was_read_only_where_there_is_no_member() -> None:
+    acknowledgement = Acknowledgement(LSN(0))
+    acknowledgement.join("a", LSN(1))
+    acknowledgement.pass_unclaimed(LSN(50))
+    assert acknowledgement.confirmed == LSN(0)
+    acknowledgement.leave("a")
+    acknowledgement.pass_unclaimed(LSN(50))
+    acknowledgement.pass_unclaimed(LSN(40))
+    assert acknowledgement.confirmed == LSN(50)
+
+
+def test_who_leaves_is_waited_for_no_longer() -> None:
+    acknowledgement = Acknowledgement(LSN(0))
+    acknowledgement.join("near", LSN(100))
+    acknowledgement.join("far", LSN(10))
+    acknowledgement.leave("far")
+    assert acknowledgement.confirmed == LSN(100)
+
+
 def test_a_stranger_cannot_be_set_aside() -> None:
     with pytest.raises(ValueError, match="no member"):
         Acknowledgement(LSN(0)).set_aside("a")

@@ -10,6 +10,8 @@ from walsync.relation import Relation, ReplicaIdentity
 from walsync.status import (
     BacklogStatus,
     BlockedBy,
+    HoldStatus,
+    SlotRoom,
     SourceState,
     SourceStatus,
     Status,
@@ -87,6 +89,24 @@ def test_states_are_one_hot() -> None:
     assert sum(value for (name, _), value in found.items() if name == "walsync_source_state") == 1
     assert found["walsync_slot_wal_status", (("state", "extended"),)] == 1
     assert sum(value for (name, _), value in found.items() if name == "walsync_slot_wal_status") == 1
+
+
+def test_what_is_kept_is_told_for_both_slots_and_each_target() -> None:
+    hold = HoldStatus("walsync_hold", LSN(5), 2**30, "extended", SlotRoom(2**20, 1024.0, 1024.0))
+    source = SourceStatus("walsync", SourceState.STREAMING, room=SlotRoom(None, -5.0), hold=hold, max_slot_lag_bytes=7)
+    target = TargetStatus(
+        "far", "d1", TargetState.PARKED, retained_bytes=2**30, retained_growth_bytes_per_second=1000.0
+    )
+    found = samples(Metrics(), Status(source, (target,)))
+    assert found["walsync_max_slot_lag_bytes", ()] == 7
+    assert found["walsync_slot_retained_growth_bytes_per_second", ()] == -5
+    assert ("walsync_slot_safe_bytes", ()) not in found
+    assert ("walsync_slot_until_limit_seconds", ()) not in found
+    assert found["walsync_hold_slot_safe_bytes", ()] == 2**20
+    assert found["walsync_hold_slot_until_limit_seconds", ()] == 1024
+    assert found["walsync_hold_slot_wal_status", (("state", "extended"),)] == 1
+    assert found["walsync_target_retained_bytes", (("target", "far"),)] == 2**30
+    assert found["walsync_target_retained_growth_bytes_per_second", (("target", "far"),)] == 1000
 
 
 def test_tables_are_counted_by_how_far_their_copy_is() -> None:

@@ -9,7 +9,17 @@ import yaml
 
 from walsync.lsn import LSN
 from walsync.metrics import Metrics
-from walsync.status import BacklogStatus, BlockedBy, SourceState, SourceStatus, Status, TargetState, TargetStatus
+from walsync.status import (
+    BacklogStatus,
+    BlockedBy,
+    HoldStatus,
+    SlotRoom,
+    SourceState,
+    SourceStatus,
+    Status,
+    TargetState,
+    TargetStatus,
+)
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "walsync"
@@ -77,8 +87,19 @@ def _returned(function: ast.FunctionDef | ast.AsyncFunctionDef, constants: dict[
 
 def exposed_metrics() -> set[str]:
     blocker = BlockedBy(1, 1.0)
-    source = SourceStatus("walsync", SourceState.STREAMING, "1", 1, LSN(1), LSN(2), 1, blocker, wal_status="reserved")
-    target = TargetStatus("replica", "postgres", TargetState.STREAMING, LSN(1), 1, 1.0, 1.0)
+    room = SlotRoom(1, 1.0, 1.0)
+    source = SourceStatus(
+        *("walsync", SourceState.STREAMING, "1", 1, LSN(1), LSN(2), 1, blocker),
+        wal_status="reserved",
+        hold=HoldStatus("walsync_hold", LSN(1), 1, "reserved", room),
+        room=room,
+        max_slot_lag_bytes=1,
+    )
+    target = TargetStatus(
+        *("replica", "postgres", TargetState.STREAMING, LSN(1), 1, 1.0, 1.0),
+        retained_bytes=1,
+        retained_growth_bytes_per_second=1.0,
+    )
     metrics = Metrics()
     metrics.count_received((), 1)
     text = metrics.render(Status(source, (target,), BacklogStatus(1, 1, 1))).decode()

@@ -5,7 +5,9 @@ from walsync.errors import TargetRefused
 from walsync.lsn import LSN
 from walsync.status import (
     BlockedBy,
+    HoldStatus,
     LastError,
+    SlotRoom,
     SourceState,
     SourceStatus,
     Status,
@@ -25,6 +27,9 @@ FULL = Status(
         LSN.parse("FFFFFFFF/FFFFFFFF"),
         12,
         BlockedBy(4711, 1.5, "psql"),
+        hold=HoldStatus("walsync_hold", LSN(4), 5, "reserved", SlotRoom(1, -2.5)),
+        room=SlotRoom(None, 2.5, 3.5),
+        max_slot_lag_bytes=6,
     ),
     (
         TargetStatus(
@@ -35,6 +40,9 @@ FULL = Status(
             lag_bytes=3,
             lag_seconds=0.25,
             last_error=LastError.of(TargetRefused("WS4203", "a column is missing", hint="add it")),
+            retained_bytes=7,
+            retained_growth_bytes_per_second=0.5,
+            warning=LastError("WS2501", "much", "mend it"),
             tables={"public.users": TableStatus(TableProgress.SYNCED, LSN(5), 42)},
         ),
     ),

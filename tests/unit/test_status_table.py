@@ -1,8 +1,11 @@
+from dataclasses import replace
+
+import pytest
 from rich.console import Console
 
-from walsync.cli.status_table import render
+from walsync.cli.status_table import human_seconds, render
 from walsync.lsn import LSN
-from walsync.status import HoldStatus, LastError, SourceState, SourceStatus, Status, TargetState, TargetStatus
+from walsync.status import HoldStatus, LastError, SlotRoom, SourceState, SourceStatus, Status, TargetState, TargetStatus
 
 
 def drawn(source: SourceStatus, *targets: TargetStatus) -> list[str]:
@@ -29,6 +32,29 @@ def test_the_hold_slot_has_a_line_while_there_is_one() -> None:
 def test_a_hold_slot_that_loses_its_wal_says_so() -> None:
     held = drawn(source(HoldStatus("walsync_hold", LSN(5), None, "unreserved")))
     assert held[1] == "hold slot walsync_hold: - of WAL kept for targets that are away, wal_status unreserved"
+
+
+def test_how_fast_a_slot_grows_and_when_the_server_takes_its_wal_stand_beside_it() -> None:
+    room = SlotRoom(2**30, 2048.0, 9000.0)
+    lines = drawn(SourceStatus("walsync", SourceState.STREAMING, retained_bytes=1024, room=room, hold=HoldStatus("h")))
+    assert lines[0].endswith(", 1.0 kB of WAL kept (+2.0 kB/s), max_slot_wal_keep_size in 2 h")
+    falling = drawn(source(HoldStatus("h", LSN(5), 1024, "reserved", SlotRoom(None, -512.0))))
+    assert falling[1] == "hold slot h: 1.0 kB of WAL kept for targets that are away (-512 B/s)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"), [(0.0, "0 s"), (119.0, "119 s"), (120.0, "2 min"), (7200.0, "2 h"), (180000.0, "2 days")]
+)
+def test_a_time_to_come_is_written_in_one_unit(seconds: float, written: str) -> None:
+    assert human_seconds(seconds) == written
+
+
+def test_what_is_kept_for_a_target_and_a_warning_are_shown() -> None:
+    warning = LastError("WS2501", "the source keeps much", "mend it")
+    far = replace(target(TargetState.STREAMING), retained_bytes=2048, warning=warning)
+    lines = drawn(source(), far)
+    assert "2.0 kB" in lines[2]
+    assert lines[-2:] == ["far: WS2501 the source keeps much", "  hint: mend it"]
 
 
 def test_a_target_that_does_not_stream_says_why_in_one_line() -> None:

@@ -61,9 +61,15 @@ class Acknowledgement:
         self._aside.discard(name)
 
     def leave(self, name: str) -> None:
-        """Stop counting a target, which was dropped from the registry; the next acknowledgement moves `confirmed`."""
+        """Stop counting a target: what it lacks is kept for it no longer."""
         del self._durable[name]
         self._aside.discard(name)
+        self._rise()
+
+    def pass_unclaimed(self, lsn: LSN) -> None:
+        """Let the slot forget what was read while there is no member who might need it."""
+        if not self._durable:
+            self._confirmed = max(self._confirmed, lsn)
 
     def _rise(self) -> None:
         lowest = min((lsn for name, lsn in self._durable.items() if name not in self._aside), default=self._confirmed)

@@ -17,11 +17,16 @@ STEP_BYTES: Final = 16 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A registered target: what it has durably, and whether it may be released if it is too far behind."""
+    """A registered target: what it has durably, how far behind it is by itself, and whether it may be released at all.
+
+    One that is at work and only waits for the stream, like all others, is not behind by itself.
+    """
 
     name: str
     durable: LSN
+    own_bytes: int
     may_be_released: bool
+    is_at_work: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +38,12 @@ class Release:
     up_to: LSN
 
 
-def too_far_behind(members: Iterable[Member], wal_end: LSN, limit_bytes: int) -> list[Member]:
-    """Return the targets for which more WAL is kept than the limit, the furthest behind first."""
-    over = [member for member in members if wal_end - member.durable > limit_bytes]
-    return sorted(over, key=lambda member: member.durable)
-
-
 def propose(members: Iterable[Member], wal_end: LSN, limit_bytes: int) -> Release | None:
     """Return the fewest targets whose release could free a segment; None where there are none.
 
-    Each is too far behind by its own distance, and nobody that stays is below any of them. Whether restart_lsn follows
-    is for `moves` to tell.
+    Each is too far behind by its own distance, and nobody that stays is below any of them. Several go together only
+    where all are away: a source that is too fast for all of them must not cost each a snapshot. Whether restart_lsn
+    follows is for `moves` to tell.
     """
     ordered = sorted(members, key=lambda member: member.durable)
     for release in _prefixes(ordered, wal_end, limit_bytes):
@@ -58,11 +58,10 @@ def moves(release: Release, restart: LSN, restart_after: LSN) -> bool:
 
 
 def _prefixes(ordered: list[Member], wal_end: LSN, limit_bytes: int) -> Iterator[Release]:
-    names: list[str] = []
-    for index, member in enumerate(ordered):
-        if not member.may_be_released or wal_end - member.durable <= limit_bytes:
+    for count, member in enumerate(ordered, start=1):
+        if not member.may_be_released or member.own_bytes <= limit_bytes:
             return
-        names.append(member.name)
-        stays = ordered[index + 1 : index + 2]
-        up_to = stays[0].durable if stays else wal_end
-        yield Release(tuple(names), ordered[0].durable, min(up_to, wal_end))
+        if count > 1 and any(one.is_at_work for one in ordered[:count]):
+            return
+        up_to = ordered[count].durable if count < len(ordered) else wal_end
+        yield Release(tuple(one.name for one in ordered[:count]), ordered[0].durable, min(up_to, wal_end))

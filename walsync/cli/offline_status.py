@@ -99,4 +99,4 @@ async def _read_target(target: Target, status: TargetStatus, source: SourceStatu
     lag = None
     if source.wal_end_lsn is not None and source.system_identifier == checkpoint.system_identifier:
         lag = max(0, source.wal_end_lsn - checkpoint.lsn)
-    return replace(status, checkpoint_lsn=checkpoint.lsn, lag_bytes=lag, tables=tables)
+    return replace(status, checkpoint_lsn=checkpoint.lsn, lag_bytes=lag, retained_bytes=lag, tables=tables)

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from walsync.status import LastError, SourceStatus, Status, TableProgress, TargetState, TargetStatus
+from walsync.status import LastError, SlotRoom, SourceStatus, Status, TableProgress, TargetState, TargetStatus
 
 _PLAIN_WIDTH: Final = 140  # for files and pipes, which have no width of their own
 _REASON_CHARACTERS: Final = 120
@@ -19,6 +19,7 @@ _COLOURS: Final = {
     TargetState.STREAMING: "green",
     TargetState.RETRYING: "yellow",
     TargetState.PARKED: "yellow",
+    TargetState.NEEDS_SNAPSHOT: "yellow",
     TargetState.STOPPED: "red",
     TargetState.NOT_RUNNING: "dim",
 }
@@ -39,7 +40,7 @@ def render(status: Status, *, note: str = "", title: str = "") -> RenderableType
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("TARGET", "TYPE", "STATE", "CHECKPOINT"):
         table.add_column(column, no_wrap=True)
-    for column in ("LAG", "SECONDS", "TABLES"):
+    for column in ("LAG", "SECONDS", "WAL KEPT", "TABLES"):
         table.add_column(column, justify="right", no_wrap=True)
     for target in status.targets:
         table.add_row(*_row(target))
@@ -60,8 +61,8 @@ def line(status: Status) -> str:
     positions = f"confirmed={source.confirmed_flush_lsn or _UNKNOWN} wal_end={source.wal_end_lsn or _UNKNOWN}"
     parts = [f"source {source.state.value} {positions} retained={human_bytes(source.retained_bytes)}"]
     for target in status.targets:
-        _, _, _, checkpoint, lag, seconds, tables = _row(target)
-        values = f"checkpoint={checkpoint} lag={lag} seconds={seconds} tables={tables}"
+        _, _, _, checkpoint, lag, seconds, kept, tables = _row(target)
+        values = f"checkpoint={checkpoint} lag={lag} seconds={seconds} kept={kept} tables={tables}"
         parts.append(f"{target.name} {target.state.value} {values}")
     errors = [(name, error) for name, error in _last_errors(status)]
     return "; ".join([*parts, *(f"{name}: {error.code} {error.message}" for name, error in errors)])
@@ -79,13 +80,21 @@ def human_bytes(count: int | None) -> str:
     return f"{amount:.1f} TB"
 
 
+def human_seconds(seconds: float) -> str:
+    """Write a time to come in the largest unit of which there is more than one."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def _source_line(source: SourceStatus) -> Text:
     text = (
         f"[bold]source[/bold] {source.state.value}, slot {escape(source.slot)}"
         f", confirmed {source.confirmed_flush_lsn or _UNKNOWN}, WAL end {source.wal_end_lsn or _UNKNOWN}"
     )
     if source.retained_bytes is not None:
-        text += f", {human_bytes(source.retained_bytes)} of WAL kept"
+        text += f", {human_bytes(source.retained_bytes)} of WAL kept{_room(source.room)}"
     if source.wal_status not in _WAL_IS_SAFE:
         text += f", [red]wal_status {source.wal_status}[/red]"
     if source.blocked_by is not None:
@@ -98,10 +107,21 @@ def _hold_line(source: SourceStatus) -> Iterator[Text]:
     if hold is not None:
         text = (
             f"hold slot {escape(hold.slot)}: {human_bytes(hold.retained_bytes)} of WAL kept for targets that are away"
+            f"{_room(hold.room)}"
         )
         if hold.wal_status not in _WAL_IS_SAFE:
             text += f", [red]wal_status {hold.wal_status}[/red]"
         yield Text.from_markup(text)
+
+
+def _room(room: SlotRoom | None) -> str:
+    if room is None:
+        return ""
+    growth = round(room.growth_bytes_per_second or 0)
+    text = f" ({'+' if growth > 0 else '-'}{human_bytes(abs(growth))}/s)" if growth else ""
+    if room.seconds_until_limit is not None:
+        text += f", [yellow]max_slot_wal_keep_size in {human_seconds(room.seconds_until_limit)}[/yellow]"
+    return text
 
 
 def _row(target: TargetStatus) -> tuple[str, ...]:
@@ -114,6 +134,7 @@ def _row(target: TargetStatus) -> tuple[str, ...]:
         str(target.checkpoint_lsn or _UNKNOWN),
         human_bytes(target.lag_bytes),
         _UNKNOWN if target.lag_seconds is None else f"{target.lag_seconds:.1f}",
+        human_bytes(target.retained_bytes),
         f"{synced}/{len(target.tables)}",
     )
 
@@ -141,6 +162,10 @@ def _copies(status: Status) -> Iterator[str]:
 
 
 def _errors(status: Status) -> Iterator[str]:
+    for target in status.targets:
+        if target.warning is not None:
+            yield f"[yellow]{escape(target.name)}: {target.warning.code} {escape(target.warning.message)}[/yellow]"
+            yield f"  hint: {escape(target.warning.hint)}"
     for name, error in _last_errors(status):
         yield f"[red]{escape(name)}: {error.code} {escape(error.message)}[/red]"
         if error.hint:

@@ -100,6 +100,12 @@ def draw_epoch(session: Connection) -> int:
     return int(row[0])
 
 
+def emit_heartbeat(session: Connection) -> None:
+    """Commit a transaction that holds nothing but a logical message, which is published to nobody."""
+    with session.cursor() as cursor:
+        cursor.execute("SELECT pg_catalog.pg_logical_emit_message(true, 'walsync', 'heartbeat')")
+
+
 def source_error(error: psycopg2.Error) -> WalsyncError:
     """Turn an error of an open session into one decision: away, or refused."""
     if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):

@@ -1,14 +1,15 @@
 """The configuration of the source: which database, which slot and publication, which tables."""
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from walsync.setting_types import Dsn, refusal
+from walsync.setting_types import Dsn, Seconds, Size, refusal
 from walsync.settings import Settings
 
 _NAME_BYTES: Final = 63  # NAMEDATALEN - 1
+_SEGMENT_BYTES: Final = 16 * 1024**2
 _SLOT: Final = re.compile(r"[a-z0-9_]{1,50}")
 _PART: Final = r'"(?:[^"\0]|"")+"|[^."\s\0](?:[^."\0]*[^."\s\0])?'
 _TABLE: Final = re.compile(rf"({_PART})\.({_PART})")
@@ -117,6 +118,18 @@ def _check_tables(tables: tuple[TableSettings, ...]) -> tuple[TableSettings, ...
     return tables
 
 
+def _check_max_slot_lag(limit: int) -> int:
+    if 0 < limit < _SEGMENT_BYTES:
+        raise refusal(
+            "WS1019", "less than 16MB, a segment of WAL, frees nothing", "write what the disk can spare, or 0: no limit"
+        )
+    return limit
+
+
+OnMaxSlotLag: TypeAlias = Literal["hold", "release"]
+"""What to do with a target for which more WAL is kept than `max_slot_lag`."""
+
+
 class SourceSettings(Settings):
     """The database that changes are read from."""
 
@@ -139,3 +152,15 @@ class SourceSettings(Settings):
         AfterValidator(_check_tables),
     ]
     """What to replicate, at least one entry. A table's own entry goes before its schema's ``schema.*``."""
+
+    max_slot_lag: Annotated[Size, Field(ge=0), AfterValidator(_check_max_slot_lag)] = 0
+    """How much WAL the source may keep for one target; 0, or from 16MB on. 0: any amount. More than is written during
+    the snapshot of a target."""
+
+    on_max_slot_lag: OnMaxSlotLag = "hold"
+    """What happens past it. ``hold``: the WAL is kept, and /status and the log say so (WS2501). ``release``: the target
+    that keeps most is given up if that frees WAL, and gets a new snapshot by itself when it is back."""
+
+    heartbeat_seconds: Annotated[Seconds, Field(ge=0)] = 0.0
+    """How often to commit a logical message on the source, whatever happens there; 0: never. Needed only where the slot
+    of an idle database stands still although others of the cluster are written to."""

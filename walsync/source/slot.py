@@ -149,7 +149,10 @@ def mark_failover(replication: Connection, name: str, *, failover: bool) -> None
 def advance(session: Connection, name: str, lsn: LSN) -> None:
     """Let a slot forget what committed below `lsn`; nothing is decoded for anybody. It never goes back."""
     with session.cursor() as cursor:
-        cursor.execute("SELECT pg_catalog.pg_replication_slot_advance(%s, %s)", (name, str(lsn)))
+        # One advance moves restart_lsn no further than the first place that it passes from which decoding could begin
+        # again, however far it goes; from there on, the second finds the last one.
+        for _ in range(2):
+            cursor.execute("SELECT pg_catalog.pg_replication_slot_advance(%s, %s)", (name, str(lsn)))
 
 
 def drop(session: Connection, name: str) -> None:

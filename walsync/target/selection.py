@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from walsync.errors import ConfigurationError
+from walsync.lsn import LSN
 from walsync.relation import Relation
 from walsync.row import Value, read_tuple
 from walsync.source.table import Table
 from walsync.target.settings import TargetSettings, TargetTableSettings
-from walsync.transaction.change import Change, Delete, Insert, Truncate, Update
+from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
 
 _BOOLEANS = {"true": "t", "false": "f"}
 """How people write what Postgres prints as t and f."""
@@ -91,6 +92,28 @@ def keep_change(change: Change, selected: Mapping[int, Selected]) -> Change | No
         return change._replace(relations=relations) if relations else None
     table = selected.get(change.relation.relid)
     return table.keep(change) if table is not None else None
+
+
+def keep_transaction(
+    transaction: Transaction, selected: Mapping[int, Selected], synced: Mapping[int, LSN]
+) -> Transaction | None:
+    """Return the part of a transaction that the selected tables lack, each of which has everything below its `synced`.
+
+    None when they lack nothing of it.
+    """
+    lacking = (_lacking(change, transaction.commit_lsn, synced) for change in transaction.changes)
+    changes = tuple(kept for one in lacking if one is not None and (kept := keep_change(one, selected)) is not None)
+    if not changes:
+        return None
+    return transaction if changes == transaction.changes else transaction._replace(changes=changes)
+
+
+def _lacking(change: Change, commit_lsn: LSN, synced: Mapping[int, LSN]) -> Change | None:
+    if not isinstance(change, Truncate):
+        since = synced.get(change.relation.relid)
+        return change if since is not None and commit_lsn >= since else None
+    relations = tuple(r for r in change.relations if commit_lsn >= synced.get(r.relid, commit_lsn + 1))
+    return change._replace(relations=relations) if relations else None
 
 
 def _everything(available: Iterable[tuple[str, str]]) -> list[TargetTableSettings]:

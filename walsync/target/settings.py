@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from walsync.setting_types import refusal
 from walsync.settings import Settings
-from walsync.source.settings import TablePattern
+from walsync.source.settings import OnMaxSlotLag, TablePattern
 
 
 def _as_tuple(values: object) -> object:
@@ -79,6 +79,9 @@ class TargetSettings(Settings):
 
     match: Mapping[str, MatchValues] = {}
     """Only rows whose columns have one of these values, such as ``{region: eu}``, in all tables of this target."""
+
+    on_max_slot_lag: OnMaxSlotLag | None = None
+    """``hold`` or ``release``; what `source.on_max_slot_lag` says when left out."""
 
     def name_of(self, schema: str, table: str) -> tuple[str, ...]:
         """Name a source table that is not renamed: ``users``, and ``other__users`` for a schema beside public."""

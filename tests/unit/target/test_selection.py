@@ -2,12 +2,13 @@ import pytest
 from conformance.stream import make_table, relation_of
 
 from walsync.errors import ConfigurationError
+from walsync.lsn import LSN
 from walsync.relation import ReplicaIdentity
 from walsync.row import UNCHANGED, Value, write_tuple
 from walsync.source.table import Table
-from walsync.target.selection import keep_change, select
+from walsync.target.selection import keep_change, keep_transaction, select
 from walsync.target.settings import TargetSettings
-from walsync.transaction.change import Change, Delete, Insert, Truncate, Update
+from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
 
 USERS = make_table("users", [("id", "integer"), ("region", "text"), ("on", "boolean")], identity=ReplicaIdentity.FULL)
 POSTS = make_table("posts", [("id", "integer"), ("title", "text")], relid=16385)
@@ -30,6 +31,21 @@ def row(*values: Value) -> bytes:
 def kept(change: Change, **match: object) -> Change | None:
     selected = {one.table.relid: one for one in select(settings(tables=["public.users"], match=match), [USERS, POSTS])}
     return keep_change(change, selected)
+
+
+def test_a_table_gets_what_it_has_not_from_its_snapshot() -> None:
+    selected = {one.table.relid: one for one in select(settings(), [USERS, POSTS])}
+    posts = relation_of(POSTS)
+    users_row, posts_row = Insert(RELATION, row(b"1", b"eu", b"t"), 1), Insert(posts, row(b"1", b"a"), 2)
+    both = Truncate((RELATION, posts), cascade=False, restart_identity=False, lsn=3)
+    transaction = Transaction(7, LSN(10), LSN(20), 0, (users_row, posts_row, both), 100)
+    synced = {USERS.relid: LSN(10), POSTS.relid: LSN(11)}
+    kept = keep_transaction(transaction, selected, synced)
+    assert kept is not None
+    assert kept.changes == (users_row, both._replace(relations=(RELATION,)))
+    assert keep_transaction(transaction, selected, dict.fromkeys(synced, LSN(10))) is transaction
+    assert keep_transaction(transaction, selected, dict.fromkeys(synced, LSN(11))) is None
+    assert keep_transaction(transaction, selected, {}) is None
 
 
 def test_a_target_without_tables_gets_all_of_them_schemas_beside_public_in_the_name() -> None:
