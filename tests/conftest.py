@@ -19,6 +19,7 @@ pytest_plugins = [
     "fix_postgres",
     "fix_replication",
     "fix_isolation",
+    "fix_standby",
     "fix_wal2json",
     "fix_check",
     "fix_prometheus",

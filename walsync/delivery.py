@@ -293,8 +293,9 @@ class Delivery:
     async def _claim(self) -> Checkpoint:
         path = self._path
         found = await self._target.read_checkpoint()
+        synced = [] if found is None else [one.synced_lsn for one in (await self._target.table_states()).values()]
         source = await path.upstream.position(path.prepared, path.hold.held_from)
-        match decide(self.name, self._known(), found, source):
+        match decide(self.name, self._known(), found, source, synced):
             case Register():
                 await self._register()
             case Renew():

@@ -15,6 +15,7 @@ from walsync.check.rights import check_target_rights, row
 from walsync.check.source import NAME, Source
 from walsync.checkpoint.gap_guard import decide
 from walsync.errors import ConfigurationError, WalsyncError
+from walsync.lsn import LSN
 from walsync.postgres import Connection, connect
 from walsync.source.table import Table
 from walsync.target.base import Checkpoint, Target
@@ -41,7 +42,9 @@ async def examine(target: Target, settings: TargetSettings, batch: BatchSettings
     try:
         checkpoint = await target.read_checkpoint()
         report.ok(where, "can be reached" + (f", stands at {checkpoint.lsn}" if checkpoint is not None else ", is new"))
-        _check_position(settings.name, checkpoint, source, report, where=where)
+        states = {} if checkpoint is None else await target.table_states()
+        synced = [state.synced_lsn for state in states.values()]
+        _check_position(settings.name, checkpoint, synced, source, report, where=where)
         tables = _select(settings, source)
         await _compare(target, tables, report, where=where)
         if isinstance(target, PostgresTarget) and target.replica_role is False:
@@ -76,11 +79,13 @@ def _check_rate(budget: RateBudget, batch: BatchSettings, report: Report, *, whe
         )
 
 
-def _check_position(name: str, checkpoint: Checkpoint | None, source: Source, report: Report, *, where: str) -> None:
+def _check_position(
+    name: str, checkpoint: Checkpoint | None, synced: Sequence[LSN], source: Source, report: Report, *, where: str
+) -> None:
     if source.position is None or source.registrations is None:
         return  # the source's own findings say why
     try:
-        decide(name, source.registrations.get(name), checkpoint, source.position)
+        decide(name, source.registrations.get(name), checkpoint, source.position, synced)
     except WalsyncError as error:
         report.refused(where, error)
 

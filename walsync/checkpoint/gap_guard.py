@@ -3,6 +3,7 @@
 A gap is found here and named, with the command that mends it; it is never streamed over.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -46,9 +47,18 @@ Decision: TypeAlias = Register | Renew | Resume
 
 
 def decide(
-    name: str, registration: Registration | None, checkpoint: Checkpoint | None, source: SourcePosition
+    name: str,
+    registration: Registration | None,
+    checkpoint: Checkpoint | None,
+    source: SourcePosition,
+    synced: Iterable[LSN] = (),
 ) -> Decision:
-    """Return what to do with the target, or raise TargetRefused when going on would lose rows in silence."""
+    """Return what to do with the target, or raise TargetRefused when going on would lose rows in silence.
+
+    `synced` are the positions of its tables' snapshots: a table that was copied late is ahead of the checkpoint, and
+    what it holds has to be part of the source's history, too. To be asked before the target is claimed, which stores
+    the timeline of now.
+    """
     again = f"walsync drop --target {name}, then walsync run: the target gets a new snapshot"
     if checkpoint is None:
         if registration is None or registration.state in {RegistrationState.REGISTERING, RegistrationState.RELEASED}:
@@ -77,16 +87,23 @@ def decide(
     given_up = registration.state in {RegistrationState.PARKED, RegistrationState.RELEASED}
     if given_up and checkpoint.lsn < source.confirmed_flush:
         return Renew()
-    _refuse_gap(name, checkpoint, source, again)
+    _refuse_gap(name, checkpoint, max([checkpoint.lsn, *synced]), source, again)
     return Resume()
 
 
-def _refuse_gap(name: str, checkpoint: Checkpoint, source: SourcePosition, again: str) -> None:
-    if not contains(source.history, source.timeline, checkpoint.timeline, checkpoint.lsn):
+def _refuse_gap(name: str, checkpoint: Checkpoint, furthest: LSN, source: SourcePosition, again: str) -> None:
+    if not contains(source.history, source.timeline, checkpoint.timeline, furthest):
+        left = next((switch.lsn for switch in source.history if switch.timeline == checkpoint.timeline), None)
+        reason = (
+            f"that one was left at {left}: it took transactions that a failover lost"
+            if left is not None
+            else "its history does not name that one: the target followed a server that is no ancestor of it, or the "
+            "history file was removed from pg_wal"
+        )
         raise TargetRefused(
             "WS5006",
-            f"target {name} has {checkpoint.lsn} of timeline {checkpoint.timeline}, which timeline {source.timeline} "
-            "of the source does not contain: it took transactions that a failover lost",
+            f"target {name} has {furthest} of timeline {checkpoint.timeline}, which timeline {source.timeline} of the "
+            f"source does not contain; {reason}",
             hint=again,
         )
     if source.confirmed_flush > checkpoint.lsn:
@@ -96,10 +113,10 @@ def _refuse_gap(name: str, checkpoint: Checkpoint, source: SourcePosition, again
             "changes between are gone (the slot was recreated or advanced, or the target restored)",
             hint=again,
         )
-    if checkpoint.lsn > source.wal_end:
+    if furthest > source.wal_end:
         raise TargetRefused(
             "WS5007",
-            f"target {name} stands at {checkpoint.lsn}, ahead of the source's WAL at {source.wal_end}: "
+            f"target {name} stands at {furthest}, ahead of the source's WAL at {source.wal_end}: "
             "the source was restored to an earlier point",
             hint=again,
         )

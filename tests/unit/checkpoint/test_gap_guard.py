@@ -73,3 +73,19 @@ def test_an_older_timeline_is_fine_up_to_the_point_where_it_was_left() -> None:
 
 def test_a_checkpoint_ahead_of_the_source_means_that_the_source_went_back() -> None:
     assert refusal(registered(), at(2001)).code == "WS5007"
+
+
+def test_a_table_that_was_copied_ahead_of_the_checkpoint_is_looked_at_too() -> None:
+    here = at(900, timeline=1)
+    assert decide("replica", registered(), here, SOURCE, [LSN(1000)]) == Resume()
+    for position in (1001, 2001):
+        with pytest.raises(TargetRefused, match="left at 0/3E8") as caught:
+            decide("replica", registered(), here, SOURCE, [LSN(800), LSN(position)])
+        assert caught.value.code == "WS5006"
+    with pytest.raises(TargetRefused) as ahead:
+        decide("replica", registered(), at(900), SOURCE, [LSN(2001)])
+    assert ahead.value.code == "WS5007"
+
+
+def test_a_timeline_that_the_history_does_not_name_is_said_to_be_unknown() -> None:
+    assert "none of its ancestors" in refusal(registered(), at(600, timeline=3)).message
