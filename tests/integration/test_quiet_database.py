@@ -1,0 +1,169 @@
+"""A database in which nothing happens, on a server where much does: its slots move on, and keep only what is lacking."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from fix_isolation import ROWS, hold, insert, on_own_server, park, until_dropped, until_passed
+from fix_postgres import Database, Server
+from fix_proxy import Proxy
+from fix_replication import Replication, Running, checkpoint, slot_row
+
+from walsync.demo.engines import PostgresServer
+from walsync.lsn import LSN
+from walsync.status import TargetState
+
+PEEK = """
+SELECT data FROM pg_logical_slot_peek_binary_changes('heard', NULL, NULL,
+    'proto_version', '1', 'publication_names', %s, 'messages', 'true')
+"""
+
+
+@pytest.fixture(params=[14, 18])
+def quiet(
+    request: pytest.FixtureRequest,
+    apart: Replication,
+    start_server: Callable[..., PostgresServer],
+    new_database: Callable[[Server], Database],
+) -> Replication:
+    """Return two targets, of which one can go away, that store their checkpoints each second."""
+    apart = replace(apart, changes={**apart.changes, "batch": {"idle_checkpoint_seconds": "0.1s"}})
+    return on_own_server(apart, start_server(request.param), new_database)
+
+
+@pytest.fixture
+def busy(quiet: Replication, new_database: Callable[[Server], Database]) -> Database:
+    """Return another database of the same server."""
+    database = new_database(quiet.source.server)
+    database.execute("CREATE TABLE busy (id int, filling text)")
+    return database
+
+
+def write(busy: Database) -> LSN:
+    """Write a few megabytes of WAL, of no interest to the quiet database; return where it ends."""
+    busy.execute("INSERT INTO busy SELECT i, repeat('x', 1000) FROM generate_series(1, 3000) AS i; CHECKPOINT")
+    [(end,)] = busy.execute("SELECT pg_current_wal_flush_lsn()")
+    return LSN.parse(end)
+
+
+def confirmed(replication: Replication) -> LSN:
+    return LSN.parse(slot_row(replication, "confirmed_flush_lsn"))
+
+
+def restart(replication: Replication) -> LSN:
+    return LSN.parse(slot_row(replication, "restart_lsn"))
+
+
+async def test_what_is_written_elsewhere_moves_the_slot_of_a_quiet_database(quiet: Replication, busy: Database) -> None:
+    async with quiet.running() as running:
+        await running.until_streaming()
+        for _ in range(2):
+            end = write(busy)
+            await running.until(lambda end=end: confirmed(quiet) >= end, "the slot to move")  # type: ignore[misc]
+            assert all(LSN.parse(checkpoint(target)) >= end for target in quiet.targets.values())
+        assert running.pipeline.session is not None
+        assert len(running.pipeline.session.main.backlog) <= 2
+
+        def restarted() -> bool:
+            write(busy)
+            return restart(quiet) > end
+
+        await running.until(restarted, "restart_lsn to move, so that the server can remove WAL")
+    quiet.assert_equal(ROWS)
+
+
+async def test_for_a_parked_target_a_quiet_database_keeps_what_it_lacks_in_the_hold_slot_alone(
+    quiet: Replication, busy: Database, away: Proxy
+) -> None:
+    async with quiet.running() as running:
+        await running.until_streaming()
+        await park(quiet, running, away, last=300)
+        await until_passed(quiet, running)
+        held = hold(quiet)
+        for _ in range(3):
+            end = write(busy)
+            await running.until(lambda end=end: confirmed(quiet) >= end, "the main slot to move")  # type: ignore[misc]
+        assert hold(quiet) == held
+        assert running.pipeline.session is not None
+        assert len(running.pipeline.session.main.backlog) <= 2
+        away.accept()
+        await running.until_streaming()
+        await until_dropped(quiet, running)
+        end = write(busy)
+        await running.until(lambda: confirmed(quiet) >= end, "the main slot to move on")
+        assert running.state("far") is TargetState.STREAMING
+    quiet.assert_equal(ROWS)
+
+
+async def test_a_heartbeat_is_a_transaction_of_the_quiet_database_that_reaches_no_target(quiet: Replication) -> None:
+    quiet = replace(quiet, changes={**quiet.changes, "source": {"heartbeat_seconds": "0.2s"}})
+    async with quiet.running() as running:
+        await running.until_streaming()
+        quiet.source.execute("SELECT pg_create_logical_replication_slot('heard', 'pgoutput')")
+        await running.until(lambda: len(heartbeats(quiet)) >= 2, "two heartbeats")
+        [(end,)] = quiet.source.execute("SELECT pg_current_wal_flush_lsn()")
+        await running.until(lambda: confirmed(quiet) >= LSN.parse(end), "the slot to move past them")
+        insert(quiet, 1, 1)
+        await running.caught_up()
+    quiet.source.execute("SELECT pg_drop_replication_slot('heard')")
+    quiet.assert_equal(ROWS)
+
+
+async def test_without_a_heartbeat_nothing_is_written_to_the_source(quiet: Replication, busy: Database) -> None:
+    async with quiet.running() as running:
+        await running.until_streaming()
+        quiet.source.execute("SELECT pg_create_logical_replication_slot('heard', 'pgoutput')")
+        end = write(busy)
+        await running.until(lambda: confirmed(quiet) >= end, "the slot to move")
+        assert heartbeats(quiet) == []
+    quiet.source.execute("SELECT pg_drop_replication_slot('heard')")
+
+
+def heartbeats(replication: Replication) -> list[bytes]:
+    """Return the logical messages that a subscriber to them would have got by now."""
+    found = [bytes(data) for (data,) in replication.source.execute(PEEK, replication.config.source.publication)]
+    return [data for data in found if data.startswith(b"M") and b"walsync\0" in data]
+
+
+async def looked(running: Running) -> None:
+    """Wait for another look at the source's WAL."""
+    retaining = running.pipeline.retaining
+    assert retaining is not None
+    looks = retaining.looks
+    await running.until(lambda: retaining.looks > looks, "another look")
+
+
+async def test_what_slots_keep_and_how_fast_it_grows_is_in_the_status(
+    apart: Replication,
+    away: Proxy,
+    start_server: Callable[..., PostgresServer],
+    new_database: Callable[[Server], Database],
+) -> None:
+    server = start_server(18, max_slot_wal_keep_size="256MB")
+    apart = on_own_server(apart, server, new_database)
+    busy = new_database(server)
+    busy.execute("CREATE TABLE busy (id int, filling text)")
+    async with apart.running() as running:
+        await running.until_streaming()
+        await park(apart, running, away, last=300)
+        for _ in range(3):
+            write(busy)
+            await looked(running)
+        status = await running.status()
+        held = status.source.hold
+        assert held is not None
+        assert held.room is not None
+        assert held.room.safe_bytes is not None
+        assert 0 < held.room.safe_bytes <= 288 * 1024**2
+        assert held.room.growth_bytes_per_second is not None
+        assert held.room.growth_bytes_per_second > 0
+        assert held.room.seconds_until_limit == held.room.safe_bytes / held.room.growth_bytes_per_second
+        assert status.source.room is not None
+        assert status.source.room.safe_bytes is not None
+        far = next(target for target in status.targets if target.name == "far")
+        assert far.retained_bytes is not None
+        assert far.retained_bytes > 6 * 1024**2
+        assert far.retained_growth_bytes_per_second is not None
+        assert far.retained_growth_bytes_per_second > 0
+        away.accept()
+        await running.until_streaming()
