@@ -227,26 +227,29 @@ class Delivery:
         else:
             self._tables.join(newcomers.relids, synced)
             self._log.info("tables_joined", tables=len(newcomers.relids), lsn=str(synced))
-            await self._leave_newcomers()
+            self._newcomers = None
+            await newcomers.close()
         self.progress.synced = self._tables.synced_by_name
         self._made_progress()
         return True
 
     async def _copy_again(self) -> None:
-        tables = [one for relid, one in self._tables.selected.items() if relid in self._again]
-        self._again.clear()
+        again = set(self._again)
+        tables = [one for relid, one in self._tables.selected.items() if relid in again]
         if not self._begin_beside(tables, self.progress.position):
             await self._store_checkpoint()
-            self._tables.leave([one.table.relid for one in tables])
+            self._tables.leave(again)
             self.progress.synced = self._tables.synced_by_name
             await self._copy(tables)
             self.progress.synced = self._tables.synced_by_name
             await self._join(self.progress.position)
+        self._again -= again
 
     async def _leave_newcomers(self, *, clear: bool = False) -> None:
         if self._newcomers is None:
             return
         newcomers, self._newcomers = self._newcomers, None
+        self._again |= newcomers.relids & self._tables.synced.keys()  # the others lack a state: that is seen
         await newcomers.close()
         if clear and self._target.beside is not None:
             await self._target.beside.clear_stages()

@@ -35,15 +35,15 @@ _TARGETS_LATER: Final = 32  # those that a reload may bring; a thread is made wh
 log: Logger = structlog.get_logger()
 
 
-class Reload:
-    """Reads the configuration again, for SIGHUP and ``POST /reload``; one at a time."""
+class Control:
+    """What a running process is asked to do, by a signal or over HTTP."""
 
     def __init__(self, pipeline: Pipeline, read: Callable[[], Config]) -> None:
         self._pipeline = pipeline
         self._read = read
         self._one_at_a_time = asyncio.Lock()
 
-    async def __call__(self) -> None:
+    async def reload(self) -> None:
         """Take the file as it is now; where it cannot be taken, raise WalsyncError and go on with the present one."""
         async with self._one_at_a_time:
             try:
@@ -51,6 +51,10 @@ class Reload:
             except WalsyncError as error:
                 log.warning("reload_refused", code=error.code, error=error.message, hint=error.hint)
                 raise
+
+    def copy_again(self, target: str | None, table: str | None) -> dict[str, list[str]]:
+        """Copy tables once more; raises WalsyncError where there is no such target or table."""
+        return self._pipeline.copy_again(target, table)
 
 
 async def run(
@@ -72,8 +76,8 @@ async def run(
     asyncio.get_running_loop().set_default_executor(threads)
     metrics = Metrics()
     pipeline = Pipeline(config, metrics)
-    reload = Reload(pipeline, read or (lambda: config))
-    async with serve(config.http, Observer(pipeline), metrics, reload), _signals(pipeline, reload):
+    control = Control(pipeline, read or (lambda: config))
+    async with serve(config.http, Observer(pipeline), metrics, control), _signals(pipeline, control):
         running = asyncio.create_task(pipeline.run())
         if not until_caught_up:
             await running
@@ -100,13 +104,13 @@ async def _run_until_caught_up(pipeline: Pipeline, running: asyncio.Task[None], 
 
 
 @asynccontextmanager
-async def _signals(pipeline: Pipeline, reload: Reload) -> AsyncIterator[None]:
+async def _signals(pipeline: Pipeline, control: Control) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     interrupted = False
     reloading: set[asyncio.Task[None]] = set()
 
     def take_again() -> None:
-        task = asyncio.create_task(reload())
+        task = asyncio.create_task(control.reload())
         reloading.add(task)
         task.add_done_callback(_look_at)
         task.add_done_callback(reloading.discard)

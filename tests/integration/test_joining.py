@@ -1,12 +1,14 @@
 """Tables join a target that streams: copied beside its others, which go on meanwhile, and exact from then on."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Self
 
 import pytest
 from fix_postgres import Database
 from fix_replication import SECONDS, Command, Replication, Running, locked
-from fix_walsync import eventually
+from fix_walsync import Walsync, eventually
 
 from walsync.status import TargetState
 
@@ -101,6 +103,71 @@ async def test_changes_beyond_the_backlog_come_in_parts(three: Replication, targ
         three.assert_equal(*ALL)
 
 
+def test_a_snapshot_on_demand_is_never_seen_empty_nor_half_and_brings_nothing_back(
+    three: Replication, target: Database, start_command: Callable[[Replication], Command]
+) -> None:
+    three.source.execute("INSERT INTO u SELECT i, repeat('x', 200), i FROM generate_series(10, 20009) AS i")
+    command = start_command(replace(three, tables=TABLES))
+    eventually(lambda: is_ready(command), SECONDS, "all tables to stream")
+    three.source.execute("DELETE FROM u WHERE id % 2 = 0")
+    eventually(lambda: counts(target) == (10_001, 0), SECONDS, "the deletion")
+    target.execute("DELETE FROM u WHERE id % 7 = 0 AND id > 9")  # what the order is to mend
+    lacking = counts(target)[0]
+    with Watched(target) as watched:
+        ordering = Walsync(command.walsync.config_path, command.walsync.cwd / "ordering")
+        ordering.cwd.mkdir()
+        assert ordering.run("snapshot", "--target", "near", "--table", "public.u", timeout=SECONDS) == 0
+    assert "near: public.u is there, 10,002 rows" in ordering.output
+    assert watched.seen <= {(lacking, 0), (10_001, 0)}
+    assert len(watched.seen) == 2
+    three.assert_equal(*ALL)
+    for arguments, code, said in (
+        (("--target", "far"), 2, "WS1021"),
+        (("--table", "public.nothing"), 2, "WS1034"),
+        (("--target", "near", "--no-wait"), 0, "3 tables will be copied"),
+    ):
+        assert ordering.run("snapshot", *arguments, timeout=SECONDS) == code
+        assert said in ordering.output
+    command.walsync.terminate()
+    assert command.walsync.wait(SECONDS) == 0
+    assert ordering.run("snapshot", timeout=SECONDS) == 1
+    assert "WS7008" in ordering.output
+    assert target.execute(STAGES) == []
+
+
+def counts(target: Database) -> tuple[int, int]:
+    """Count the rows of u, and those that were deleted."""
+    return target.execute("SELECT count(*)::int, count(*) FILTER (WHERE id % 2 = 0)::int FROM u WHERE id > 2")[0]
+
+
+class Watched:
+    """Somebody who reads a target all the time."""
+
+    def __init__(self, target: Database) -> None:
+        self.seen: set[tuple[int, int]] = set()
+        self._target = target
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self.seen.add(counts(self._target))
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            self.seen.add(counts(self._target))
+
+
+def is_ready(command: Command) -> bool:
+    found = command.target("near")
+    return found is not None and found.is_ready
+
+
 def test_a_process_that_is_killed_copies_again_and_leaves_nothing(
     three: Replication, target: Database, start_command: Callable[[Replication], Command]
 ) -> None:
@@ -115,12 +182,7 @@ def test_a_process_that_is_killed_copies_again_and_leaves_nothing(
         command.walsync.sigkill()
         three.source.execute("INSERT INTO u VALUES (4, 'meanwhile', 4); DELETE FROM u WHERE id = 1")
     command = start_command(three)
-
-    def complete() -> bool:
-        found = command.target("near")
-        return found is not None and found.is_ready
-
-    eventually(complete, SECONDS, "all tables to stream")
+    eventually(lambda: is_ready(command), SECONDS, "all tables to stream")
     three.source.execute("INSERT INTO v VALUES (5, 'later', 5)")
     eventually(lambda: len(target.execute("SELECT 1 FROM v")) == 4, SECONDS, "the last change")
     three.assert_equal(*ALL)

@@ -28,11 +28,18 @@ class Instance:
     reasons: list[str] = field(default_factory=list)
     refusal: WalsyncError | None = None
     reloads: int = 0
+    ordered: list[tuple[str | None, str | None]] = field(default_factory=list)
 
     async def reload(self) -> None:
         if self.refusal is not None:
             raise self.refusal
         self.reloads += 1
+
+    def copy_again(self, target: str | None, table: str | None) -> dict[str, list[str]]:
+        if self.refusal is not None:
+            raise self.refusal
+        self.ordered.append((target, table))
+        return {"a": ["public.t"]}
 
     async def status(self) -> Status:
         targets = tuple(TargetStatus(name, "postgres", state, LSN(7)) for name, state in self.states.items())
@@ -49,16 +56,20 @@ class Client:
     session: aiohttp.ClientSession
     port: int
 
-    async def get(self, path: str, *, token: str | None = None, method: str = "GET") -> tuple[int, bytes, Any]:
+    async def get(
+        self, path: str, *, token: str | None = None, method: str = "GET", body: str | None = None, form: bool = False
+    ) -> tuple[int, bytes, Any]:
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        async with self.session.request(method, f"http://127.0.0.1:{self.port}{path}", headers=headers) as response:
+        headers |= {"Content-Type": "text/plain" if form else "application/json"}
+        url = f"http://127.0.0.1:{self.port}{path}"
+        async with self.session.request(method, url, headers=headers, data=body) as response:
             return response.status, await response.read(), response.headers
 
 
 @asynccontextmanager
 async def serving(instance: Instance, token: str = "") -> AsyncIterator[Client]:
     settings = HttpSettings(listen="127.0.0.1:0", token=Secret(token))
-    async with serve(settings, instance, Metrics(), instance.reload) as address, aiohttp.ClientSession() as session:
+    async with serve(settings, instance, Metrics(), instance) as address, aiohttp.ClientSession() as session:
         assert address is not None
         yield Client(session, address[1])
 
@@ -87,6 +98,30 @@ async def test_a_reload_that_is_refused_says_why() -> None:
         code, body, _ = await client.get("/reload", method="POST", token=TOKEN)
     assert code == 422
     assert orjson.loads(body) == {"code": "WS1008", "message": "unknown key", "hint": "did you mean tables?"}
+
+
+async def test_a_snapshot_is_ordered_by_a_command_of_this_host_or_with_the_token() -> None:
+    body = '{"target": "a", "table": "public.t"}'
+    async with serving(instance := Instance()) as client:
+        # What a page of another site could have a browser send.
+        code, answer, _ = await client.get("/snapshot", method="POST", body=body, form=True)
+        assert (code, orjson.loads(answer)["code"]) == (403, "WS7006")
+        code, answer, _ = await client.get("/snapshot", method="POST", body=body)
+        assert (code, orjson.loads(answer)) == (202, {"tables": {"a": ["public.t"]}})
+        assert (await client.get("/snapshot", method="POST", body="{}"))[0] == 202
+    async with serving(instance, TOKEN) as client:
+        assert (await client.get("/snapshot", method="POST", body=body))[0] == 401
+        assert (await client.get("/snapshot", method="POST", body=body, token=TOKEN))[0] == 202
+    assert instance.ordered == [("a", "public.t"), (None, None), ("a", "public.t")]
+
+
+async def test_a_snapshot_that_cannot_be_ordered_says_why() -> None:
+    async with serving(Instance(refusal=ConfigurationError("WS1021", "no such target", hint="a"))) as client:
+        code, answer, _ = await client.get("/snapshot", method="POST", body="{}")
+        assert (code, orjson.loads(answer)["code"]) == (422, "WS1021")
+        for body in ("", "[]", '{"targets": []}', '{"target": 1}'):
+            code, answer, _ = await client.get("/snapshot", method="POST", body=body)
+            assert (code, orjson.loads(answer)["code"]) == (400, "WS7007")
 
 
 async def test_metrics_answer_in_the_text_format_of_prometheus() -> None:
@@ -148,7 +183,7 @@ async def test_other_paths_and_methods_are_refused() -> None:
 
 
 async def test_http_can_be_switched_off() -> None:
-    async with serve(HttpSettings(listen=""), Instance(), Metrics(), Instance().reload) as address:
+    async with serve(HttpSettings(listen=""), Instance(), Metrics(), Instance()) as address:
         assert address is None
 
 
@@ -156,7 +191,7 @@ async def test_a_port_in_use_is_a_coded_error_with_a_hint() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(HttpRefused, match=f"127.0.0.1:{port}") as raised:
-            async with serve(HttpSettings(listen=f"127.0.0.1:{port}"), Instance(), Metrics(), Instance().reload):
+            async with serve(HttpSettings(listen=f"127.0.0.1:{port}"), Instance(), Metrics(), Instance()):
                 pass
     assert (raised.value.code, raised.value.exit_code) == ("WS7001", 1)
     assert "http.listen" in raised.value.hint
@@ -166,7 +201,7 @@ async def test_the_port_is_free_again_at_once() -> None:
     async with serving(Instance()) as client:
         await client.get("/health")
         port = client.port
-    async with serve(HttpSettings(listen=f"127.0.0.1:{port}"), Instance(), Metrics(), Instance().reload) as address:
+    async with serve(HttpSettings(listen=f"127.0.0.1:{port}"), Instance(), Metrics(), Instance()) as address:
         assert address == ("127.0.0.1", port)
 
 

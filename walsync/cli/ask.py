@@ -1,14 +1,16 @@
 """Finds out where source and targets are: from the running instance, or without one from the databases."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
+import orjson
 
 from walsync.cli.offline_status import look
 from walsync.config import Config
-from walsync.errors import WalsyncError
+from walsync.errors import ConfigurationError, WalsyncError
 from walsync.http.settings import HttpSettings
 from walsync.status import Status
 
@@ -39,16 +41,55 @@ async def find(config: Config, *, offline: str = "") -> View:
 
 async def ask(http: HttpSettings) -> Status | None:
     """Ask the instance that listens where this configuration says; None when nobody listens there."""
+    answer = await _request(http, "GET", "/status")
+    if answer is None:
+        return None
+    try:
+        return Status.from_json(answer.body)
+    except ValueError:
+        raise _strange(answer.url, f"status {answer.code}") from None
+
+
+async def order(http: HttpSettings, path: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Have the running instance do something; WalsyncError with its own word where it refuses, or there is none."""
+    answer = await _request(http, "POST", path, content)
+    if answer is None:
+        raise WalsyncError(
+            "WS7008", f"no instance answers on {http.listen or 'HTTP, which is off'}", hint="start it: walsync run"
+        )
+    try:
+        found = orjson.loads(answer.body)
+        if answer.code < HTTPStatus.BAD_REQUEST:
+            return dict(found)
+        kind = ConfigurationError if str(found["code"]).startswith("WS1") else WalsyncError
+        refusal = kind(found["code"], found["message"], hint=found["hint"])
+    except (ValueError, KeyError, TypeError):
+        raise _strange(answer.url, f"status {answer.code}") from None
+    raise refusal
+
+
+class _Answer(NamedTuple):
+    url: str
+    code: int
+    body: bytes
+
+
+async def _request(
+    http: HttpSettings, method: str, path: str, content: Mapping[str, Any] | None = None
+) -> _Answer | None:
     if http.address is None:
         return None
     host, port = http.address
     host = _ANY_ADDRESS.get(host, host)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/status"
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
     token = http.token.get_secret_value()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as client, client.get(url, headers=headers) as response:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as client,
+            client.request(method, url, headers=headers, json=content) as response,
+        ):
             body, code = await response.read(), response.status
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
         return None  # it has ended, perhaps while it was asked
@@ -58,10 +99,7 @@ async def ask(http: HttpSettings) -> Status | None:
         raise _strange(url, type(error).__name__) from None
     if code == HTTPStatus.UNAUTHORIZED:
         raise WalsyncError("WS7002", f"{url} refuses the token", hint="http.token differs from the running instance's")
-    try:
-        return Status.from_json(body)
-    except ValueError:
-        raise _strange(url, f"status {code}") from None
+    return _Answer(url, code, body)
 
 
 def _strange(url: str, what: str) -> WalsyncError:

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "run": "Keep the targets in step with the source.",
     "check": "Look for what would keep `run` from working; change nothing.",
     "status": "Show where source and targets are.",
+    "snapshot": "Copy tables once more while the others go on.",
     "tail": "Print the changes of a publication as they are committed.",
     "config": "Print the configuration as understood, secrets masked.",
     "drop": "Forget targets; their rows stay.",

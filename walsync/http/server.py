@@ -1,17 +1,19 @@
-"""The HTTP server: /health and /ready for probes, /metrics for Prometheus, /status and /reload for people.
+"""The HTTP server: /health and /ready for probes, /metrics for Prometheus, /status, /reload and /snapshot for people.
 
 /metrics and /status name tables, errors and positions, so they ask for the token where one is set (Prometheus sends it
 as `authorization: {credentials: ...}`); /health and /ready stay open, since a kubelet cannot send one.
 """
 
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from typing import Final, Protocol, TypeAlias
 
 import orjson
 import structlog
 from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from walsync.errors import WalsyncError
 from walsync.http.settings import HttpSettings
@@ -20,9 +22,6 @@ from walsync.metrics import CONTENT_TYPE, Metrics
 from walsync.status import Status
 
 log: Logger = structlog.get_logger()
-
-Reload: TypeAlias = Callable[[], Awaitable[None]]
-"""Takes the configuration again; WalsyncError where it cannot be taken."""
 
 Handle: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -41,19 +40,31 @@ class Observed(Protocol):
         ...
 
 
+class Controlled(Protocol):
+    """What the server is asked to do; WalsyncError where that cannot be done."""
+
+    async def reload(self) -> None:
+        """Take the configuration again."""
+        ...
+
+    def copy_again(self, target: str | None, table: str | None) -> Mapping[str, Sequence[str]]:
+        """Copy tables once more, or all; returns which, by target."""
+        ...
+
+
 class HttpRefused(WalsyncError):
     """The server cannot listen: the process ends with 1 before it takes the slot."""
 
 
 @asynccontextmanager
 async def serve(
-    settings: HttpSettings, observed: Observed, metrics: Metrics, reload: Reload
+    settings: HttpSettings, observed: Observed, metrics: Metrics, controlled: Controlled
 ) -> AsyncIterator[tuple[str, int] | None]:
     """Answer while the block runs; yields the address it listens on, or None when HTTP is off."""
     if settings.address is None:
         yield None
         return
-    app = build(settings, observed, metrics, reload)
+    app = build(settings, observed, metrics, controlled)
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
@@ -64,9 +75,9 @@ async def serve(
         await runner.cleanup()
 
 
-def build(settings: HttpSettings, observed: Observed, metrics: Metrics, reload: Reload) -> web.Application:
+def build(settings: HttpSettings, observed: Observed, metrics: Metrics, controlled: Controlled) -> web.Application:
     """Put the routes together."""
-    routes = _Routes(observed, metrics, reload)
+    routes = _Routes(observed, metrics, controlled)
     token = settings.token.get_secret_value()
     protect = _Protect(token)
     app = web.Application()
@@ -76,6 +87,7 @@ def build(settings: HttpSettings, observed: Observed, metrics: Metrics, reload: 
     app.router.add_get("/status", protect(routes.status))
     app.router.add_get("/metrics", protect(routes.metrics))
     app.router.add_post("/reload", protect(routes.reload) if token else routes.refuse_reload)
+    app.router.add_post("/snapshot", protect(routes.snapshot) if token else _from_here(routes.snapshot))
     return app
 
 
@@ -95,10 +107,10 @@ async def _listen(runner: web.AppRunner, address: tuple[str, int]) -> tuple[str,
 
 
 class _Routes:
-    def __init__(self, observed: Observed, metrics: Metrics, reload: Reload) -> None:
+    def __init__(self, observed: Observed, metrics: Metrics, controlled: Controlled) -> None:
         self._observed = observed
         self._metrics = metrics
-        self._reload = reload
+        self._controlled = controlled
 
     async def health(self, _request: web.Request) -> web.Response:
         """Answer 200 while progress is made, not merely while the process lives; else 503 with the reasons."""
@@ -124,15 +136,46 @@ class _Routes:
     async def reload(self, _request: web.Request) -> web.Response:
         """Answer 200 when the configuration was taken again, else 422 with what is wrong: the present one goes on."""
         try:
-            await self._reload()
+            await self._controlled.reload()
         except WalsyncError as error:
-            return _json({"code": error.code, "message": error.message, "hint": error.hint}, status=422)
+            return _refusal(error)
         return _json({"reloaded": True}, status=200)
+
+    async def snapshot(self, request: web.Request) -> web.Response:
+        """Take ``{"target": name, "table": "schema.table"}``, both optional; answer 202 with what will be copied."""
+        try:
+            asked = _Snapshot.model_validate_json(await request.read())
+            tables = self._controlled.copy_again(asked.target, asked.table)
+        except ValidationError:
+            return _json({"code": "WS7007", "message": 'the body is not {"target": ..., "table": ...}'}, status=400)
+        except WalsyncError as error:
+            return _refusal(error)
+        return _json({"tables": tables}, status=202)
 
     async def refuse_reload(self, _request: web.Request) -> web.Response:
         """Answer 403: what changes something asks for a token, always."""
         refusal = {"code": "WS7006", "message": "/reload needs http.token", "hint": "set it, or send SIGHUP instead"}
         return _json(refusal, status=403)
+
+
+class _Snapshot(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    target: str | None = None
+    table: str | None = None
+
+
+def _from_here(handle: Handle) -> Handle:
+    """Without a token, take a command of this host's only, and none that a browser would send for another page."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        peer = ip_address(request.remote or "0.0.0.0")  # noqa: S104 - nobody's address
+        if peer.is_loopback and request.content_type == "application/json":
+            return await handle(request)
+        refusal = {"code": "WS7006", "message": f"{request.path} needs http.token", "hint": "set it and send it"}
+        return _json(refusal, status=403)
+
+    return guarded
 
 
 class _Protect:
@@ -155,6 +198,10 @@ class _Protect:
 async def _set_headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "walsync"
     response.headers["Cache-Control"] = "no-store"
+
+
+def _refusal(error: WalsyncError) -> web.Response:
+    return _json({"code": error.code, "message": error.message, "hint": error.hint}, status=422)
 
 
 def _json(content: object, *, status: int, headers: dict[str, str] | None = None) -> web.Response:
