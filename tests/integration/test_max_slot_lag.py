@@ -8,7 +8,8 @@ import pytest
 from fix_isolation import ROWS, hold, insert, on_own_server, park, until_dropped, until_near_has
 from fix_postgres import Database, Server
 from fix_proxy import Proxy
-from fix_replication import Replication, Running, checkpoint, slot_row
+from fix_replication import Replication, Running, checkpoint, locked, slot_row
+from psycopg2.extensions import parse_dsn
 
 from walsync.demo.engines import PostgresServer
 from walsync.lsn import LSN
@@ -243,6 +244,90 @@ async def test_nobody_is_released_while_another_target_lacks_the_same_wal(
         await running.caught_up()
         assert {name: running.progress(name).copied_rows for name in held.targets} == copied
     held.assert_equal(ROWS)
+
+
+async def test_who_needs_less_keeps_what_it_needs_when_another_is_released(
+    bounded: Replication,
+    away: Proxy,
+    new_proxy: Callable[[str, int], Proxy],
+    new_database: Callable[[Server], Database],
+    target_server: Server,
+) -> None:
+    other = new_database(target_server)
+    also_away = new_proxy(*address(other))
+    three = replace(
+        bounded,
+        targets={**bounded.targets, "other": other},
+        proxied={**bounded.proxied, "other": also_away.dsn(other.name)},
+        of_targets={"other": {"on_max_slot_lag": "hold"}},
+    )
+    async with three.running() as running:
+        await running.until_streaming()
+        copied = running.progress("other").copied_rows
+        await park(three, running, away, last=300)
+        lacks = running.progress("far").checkpoint
+        write_wal(three, 3)
+        await running.until(
+            lambda: running.progress("other").checkpoint >= lacks + SEGMENT, "the other to store how far it is"
+        )
+        also_away.refuse()
+        also_away.cut()
+        insert(three, 301, 600)
+        await running.until(lambda: running.state("other") is TargetState.PARKED, "the other to be parked")
+        also_lacks = running.progress("other").checkpoint
+        write_wal(three, 2)
+        await until_released(three, running)
+        await running.until(lambda: LSN.parse(str(hold(three))) >= lacks + SEGMENT, "the hold slot to move")
+        assert LSN.parse(str(hold(three))) <= also_lacks
+        await running.until(lambda: restart(three) > lacks, "restart_lsn to move")
+        also_away.accept()
+        away.accept()
+        await running.until_streaming()
+        await running.caught_up()
+        assert running.progress("other").copied_rows == copied
+        assert running.progress("far").copied_rows == {"public.t": 601}
+    three.assert_equal(ROWS)
+
+
+def address(database: Database) -> tuple[str, int]:
+    parts = parse_dsn(database.dsn)
+    return parts["host"], int(parts["port"])
+
+
+async def test_a_write_that_does_not_end_is_cancelled_when_its_target_is_released(bounded: Replication) -> None:
+    async with bounded.running() as running:
+        await running.until_streaming()
+        with locked(bounded.targets["far"], "t"):
+            insert(bounded, 1, 300)
+            await until_near_has(bounded, running, 301)
+            write_wal(bounded, 4)
+            await until_released(bounded, running)
+            await until_dropped(bounded, running)
+        await running.until_streaming()
+        await running.caught_up()
+        assert running.progress("far").copied_rows == {"public.t": 301}
+    bounded.assert_equal(ROWS)
+
+
+async def test_a_target_that_has_stopped_is_released_and_copied_again_after_a_reload(bounded: Replication) -> None:
+    far = bounded.targets["far"]
+    async with bounded.running() as running:
+        await running.until_streaming()
+        far.execute("ALTER TABLE t ADD CONSTRAINT small CHECK (id < 5)")
+        insert(bounded, 1, 10)
+        await running.until_stopped("far")
+        write_wal(bounded, 4)
+        await until_released(bounded, running)
+        assert running.state("far") is TargetState.STOPPED
+        insert(bounded, 11, 20)
+        await until_near_has(bounded, running, 21)
+        far.execute("ALTER TABLE t DROP CONSTRAINT small")
+        await running.pipeline.reload(bounded.config)
+        await running.until(lambda: registered(bounded) == "registered", "the target to be taken up again")
+        await running.until_streaming()
+        await running.caught_up()
+        assert running.progress("far").copied_rows == {"public.t": 21}
+    bounded.assert_equal(ROWS)
 
 
 async def looks(running: Running, count: int) -> None:

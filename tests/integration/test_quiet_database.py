@@ -1,4 +1,4 @@
-"""A database in which nothing happens, on a server where much does: its slots move on, and keep only what is lacking."""
+"""A database in which nothing happens, on a server where much does: its slots move on, and keep what is lacking."""
 
 from collections.abc import Callable
 from dataclasses import replace
