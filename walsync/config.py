@@ -18,6 +18,7 @@ from walsync.errors import ConfigurationError
 from walsync.http.settings import HttpSettings
 from walsync.setting_types import check_dsn, refusal
 from walsync.settings import Secret, Settings
+from walsync.snapshot.settings import SnapshotSettings
 from walsync.source.settings import SourceSettings
 from walsync.target.postgres.settings import PostgresSettings
 from walsync.target.registry import KINDS, AnyTargetSettings
@@ -56,6 +57,9 @@ class Config(Settings):
 
     backlog: BacklogSettings = BacklogSettings()
     """What was read and is not yet durable in every target."""
+
+    snapshot: SnapshotSettings = SnapshotSettings()
+    """How the first copy of a table is read."""
 
     batch: BatchSettings = BatchSettings()
     """How much a target takes at once."""

@@ -9,6 +9,7 @@ import structlog
 from walsync.logs import Logger
 from walsync.metrics import Metrics
 from walsync.progress import Progress
+from walsync.snapshot.progress import CopyProgress
 from walsync.snapshots import Snapshot
 from walsync.target.selection import Selected
 
@@ -28,12 +29,12 @@ class Copying:
     ) -> None:
         """Read a table's rows, and let `into` take them."""
         name = one.table.qualified_name
-        self.progress.copying = name
+        reading = self.progress.copying[name] = CopyProgress()
         try:
-            async with aclosing(snapshot.read(one)) as chunks:
+            async with aclosing(snapshot.read(one, reading)) as chunks:
                 rows = await into(self.metrics.count_chunks(self.target, name, chunks))
         finally:
-            self.progress.copying = None
+            self.progress.copying.pop(name, None)
         self.progress.copied_rows[name] = rows
         self.metrics.snapshot_rows.labels(target=self.target, table=name).inc(rows)
         log.info("table_copied", target=self.target, table=name, rows=rows, lsn=str(snapshot.lsn))

@@ -246,6 +246,22 @@ def _one_hot(name: str, documentation: str, known: Iterable[str], now: str) -> M
     return family
 
 
+def _of_copies(targets: tuple[TargetStatus, ...]) -> Iterator[Metric]:
+    gauges = (
+        ("walsync_snapshot_copied_rows", "Rows of the table being copied, so far.", "rows"),
+        ("walsync_snapshot_expected_rows", "Rows of the table being copied, as its source estimates.", "total_rows"),
+        ("walsync_snapshot_remaining_seconds", "Estimate of the time to the end of the copy.", "eta_seconds"),
+    )
+    for name, documentation, attribute in gauges:
+        gauge = GaugeMetricFamily(name, documentation, labels=("target", "table"))
+        for target in targets:
+            for table, status in target.tables.items():
+                value: float | None = getattr(status, attribute)
+                if status.state is TableProgress.COPYING and value is not None:
+                    gauge.add_metric((target.name, table), value)
+        yield gauge
+
+
 def _of_targets(targets: tuple[TargetStatus, ...]) -> Iterator[Metric]:
     gauges = (
         ("walsync_target_lag_bytes", "WAL between what the target has and the server's end.", "lag_bytes"),
@@ -279,6 +295,7 @@ def _of_targets(targets: tuple[TargetStatus, ...]) -> Iterator[Metric]:
             tables.add_metric((target.name, progress.value), float(count))
     yield info
     yield tables
+    yield from _of_copies(targets)
     state = GaugeMetricFamily("walsync_target_state", "1 for the state the target is in.", labels=("target", "state"))
     for target in targets:
         for known in TargetState:

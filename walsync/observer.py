@@ -171,8 +171,17 @@ def _target(delivery: Delivery, session: Session, wal_end: LSN, retaining: Retai
 def _table(delivery: Delivery, name: str) -> TableStatus:
     progress = delivery.progress
     synced = progress.synced.get(name)
-    if progress.copying == name:
-        return TableStatus(TableProgress.COPYING, synced)
+    copying = progress.copying.get(name)
+    if copying is not None:
+        return TableStatus(
+            TableProgress.COPYING,
+            synced,
+            rows=copying.rows,
+            bytes=copying.copied_bytes,
+            total_rows=copying.total_rows,
+            total_bytes=copying.total_bytes,
+            eta_seconds=copying.eta_seconds(time.monotonic()),
+        )
     if synced is None:
         return TableStatus(TableProgress.WAITING)
     return TableStatus(TableProgress.SYNCED, synced, progress.copied_rows.get(name))

@@ -161,7 +161,7 @@ class Pipeline:
         selected = {settings.name: select(settings, prepared.tables) for settings in self.config.targets}
         stream = await self.upstream.open_stream(prepared, prepared.confirmed_flush, writer)
         log.info("slot_taken", slot=writer.slot, epoch=writer.epoch, lsn=str(prepared.confirmed_flush))
-        session = Session(self.upstream, prepared, writer, self.config.backlog, self._metrics)
+        session = Session(self.upstream, prepared, writer, self.config, self._metrics)
         for settings in self.config.targets:
             target = open_target(settings, slot=writer.slot, collapse=self.config.batch.transactions != 1)
             session.deliveries[target.name] = Delivery(

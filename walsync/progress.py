@@ -7,6 +7,7 @@ from typing import Final
 from walsync.errors import WalsyncError
 from walsync.life import Life
 from walsync.lsn import LSN, ZERO
+from walsync.snapshot.progress import CopyProgress
 from walsync.status import TargetState
 
 _BEGINNING: Final = frozenset({TargetState.STARTING, TargetState.SNAPSHOT, TargetState.NEEDS_SNAPSHOT})
@@ -28,7 +29,7 @@ class Progress:
     complete_at: float = field(default_factory=time.time)
     synced: dict[str, LSN] = field(default_factory=dict)
     copied_rows: dict[str, int] = field(default_factory=dict)
-    copying: str | None = None
+    copying: dict[str, CopyProgress] = field(default_factory=dict)
 
     @property
     def is_beginning(self) -> bool:

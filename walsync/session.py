@@ -6,9 +6,9 @@ from typing import Final
 import structlog
 
 from walsync.backlog.backlog import Backlog
-from walsync.backlog.settings import BacklogSettings
 from walsync.catch_up import CatchUp
 from walsync.checkpoint.acknowledgement import Acknowledgement
+from walsync.config import Config
 from walsync.delivery import Delivery
 from walsync.feed import Feed
 from walsync.holding import Hold
@@ -30,7 +30,7 @@ class Session:
     """The main feed with a delivery per target, the feeds of those behind it, and the acknowledgement back."""
 
     def __init__(
-        self, upstream: Upstream, prepared: Prepared, writer: Writer, settings: BacklogSettings, metrics: Metrics
+        self, upstream: Upstream, prepared: Prepared, writer: Writer, config: Config, metrics: Metrics
     ) -> None:
         self.prepared = prepared
         self.writer = writer
@@ -38,19 +38,19 @@ class Session:
         self.hold = Hold(upstream, self.acknowledgement, prepared.hold)
         self.main = Feed(
             upstream,
-            Backlog(settings.max_bytes, prepared.confirmed_flush),
+            Backlog(config.backlog.max_bytes, prepared.confirmed_flush),
             lambda: self.acknowledgement.confirmed,
             received=metrics.count_received,
             left=self.hold.want,
         )
         self.catch_up = CatchUp(
-            upstream, prepared, settings.max_bytes, settings.catch_up_streams, self.acknowledgement.durable
+            upstream, prepared, config.backlog.max_bytes, config.backlog.catch_up_streams, self.acknowledgement.durable
         )
-        self.snapshots = Snapshots(upstream)
+        self.snapshots = Snapshots(upstream, config.snapshot, lambda: self.acknowledgement.confirmed)
         self.deliveries: dict[str, Delivery] = {}
         self._upstream = upstream
         self._metrics = metrics
-        self._backlog_bytes = settings.max_bytes
+        self._backlog_bytes = config.backlog.max_bytes
 
     def path(self) -> Path:
         """Give a delivery what it needs of this session."""

@@ -89,11 +89,19 @@ class LastError:
 
 @dataclass(frozen=True, slots=True)
 class TableStatus:
-    """One table in one target; `rows` counts those copied by the last snapshot, None when this run made none."""
+    """One table in one target; `rows` counts those copied by the last snapshot, None when this run made none.
+
+    While it is copied: `bytes` of COPY text so far, what the source's catalogue leads one to expect in all
+    (`total_bytes` as they lie on its disk), and an estimate of the seconds it will still take.
+    """
 
     state: TableProgress
     synced_lsn: Position | None = None
     rows: int | None = None
+    bytes: int | None = None
+    total_rows: int | None = None
+    total_bytes: int | None = None
+    eta_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from walsync.logs import Logger
 from walsync.lsn import LSN
 from walsync.postgres import Connection, run_name
 from walsync.snapshot.export import ExportedSnapshot
-from walsync.snapshot.read import SnapshotReader
+from walsync.snapshot.session import SnapshotSessions
 from walsync.source import catalogue, publication, requirements, retention, timeline
 from walsync.source import slot as slots
 from walsync.source.session import (
@@ -229,15 +229,23 @@ class Upstream:
         await self._call(lambda session: self._registry(session).note_durable(durable))
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[tuple[ExportedSnapshot, SnapshotReader]]:
-        """Take a snapshot; gives it with a reader inside it."""
+    async def snapshot(self, workers: int) -> AsyncIterator[tuple[ExportedSnapshot, SnapshotSessions]]:
+        """Take a snapshot; gives it with sessions inside it.
+
+        SourceUnavailable also where the server has no room for another slot: others come free.
+        """
         name = f"{self._name} snapshot"
         async with self._replication(name) as replication:
-            exported = await self._while_watching_blockers(
-                replication, lambda: ExportedSnapshot.take(replication, self._settings.slot)
-            )
-            async with SnapshotReader(self._dsn, exported.name, name) as reader:
-                yield exported, reader
+            try:
+                exported = await self._while_watching_blockers(
+                    replication, lambda: ExportedSnapshot.take(replication, self._settings.slot)
+                )
+            except SourceRefused as error:
+                if error.code != slots.NO_ROOM:
+                    raise
+                raise SourceUnavailable(error.code, error.message, hint=error.hint) from error
+            async with SnapshotSessions(self._dsn, exported.name, name, workers) as sessions:
+                yield exported, sessions
 
     async def close(self) -> None:
         """Close the session."""

@@ -13,7 +13,7 @@ from fix_walsync import eventually
 from walsync.errors import SourceRefused, SourceUnavailable
 from walsync.lsn import LSN
 from walsync.snapshot.export import ExportedSnapshot
-from walsync.snapshot.read import SnapshotReader
+from walsync.snapshot.session import SnapshotSession
 from walsync.source.session import open_replication
 
 ACCOUNTS = 50
@@ -184,8 +184,7 @@ async def test_a_snapshot_whose_session_has_ended_is_asked_for_again(source: Dat
     ended = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)"
     eventually(lambda: source.execute(ended, pid)[0][0], SECONDS, "the session to end")
     with pytest.raises(SourceUnavailable):
-        async with SnapshotReader(source.dsn, taken.name, "test"):
-            pytest.fail("the snapshot is still there")
+        await SnapshotSession.open(source.dsn, taken.name, "test")
 
 
 async def test_a_table_that_is_added_is_copied_and_the_others_are_not(source: Database, target: Database) -> None:

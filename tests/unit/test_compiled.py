@@ -12,6 +12,7 @@ from walsync.errors import ProtocolError
 from walsync.pgoutput import decoder
 from walsync.pgoutput import tuple as plain_tuple
 from walsync.row import UNCHANGED, Value, tuple_data, write_tuple
+from walsync.source import copy_out
 from walsync.source.pgtype import PgType
 from walsync.target.d1 import row_json, rows
 from walsync.target.d1.rows import RowForm
@@ -51,6 +52,7 @@ d1_rows = st.lists(
 
 def test_the_compiled_twins_are_there_where_they_can_be_built() -> None:
     assert HAS_COMPILER == row.COMPILED == (rows.write_rows is not row_json.write_rows)
+    assert copy_out.COMPILED == HAS_COMPILER
     assert (FASTEST_END is not plain_tuple.tuple_end) == HAS_COMPILER
 
 

@@ -9,7 +9,16 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from walsync.status import LastError, SlotRoom, SourceStatus, Status, TableProgress, TargetState, TargetStatus
+from walsync.status import (
+    LastError,
+    SlotRoom,
+    SourceStatus,
+    Status,
+    TableProgress,
+    TableStatus,
+    TargetState,
+    TargetStatus,
+)
 
 _PLAIN_WIDTH: Final = 140  # for files and pipes, which have no width of their own
 _REASON_CHARACTERS: Final = 120
@@ -157,8 +166,15 @@ def _copies(status: Status) -> Iterator[str]:
     for target in status.targets:
         for name, table in target.tables.items():
             if table.state is TableProgress.COPYING:
-                rows = f", {table.rows:,} rows" if table.rows else ""
-                yield f"{escape(target.name)}: copying {escape(name)}{rows}"
+                yield f"{escape(target.name)}: copying {escape(name)}{_copied(table)}"
+
+
+def _copied(table: TableStatus) -> str:
+    if not table.rows:
+        return ""
+    of = f" of about {table.total_rows:,}" if table.total_rows else ""
+    text = f", {table.rows:,}{of} rows, {human_bytes(table.bytes)}"
+    return text if table.eta_seconds is None else f"{text}, about {table.eta_seconds:.0f} s to go"
 
 
 def _errors(status: Status) -> Iterator[str]:

@@ -13,6 +13,8 @@ from walsync.postgres import Connection
 from walsync.source.session import source_error
 
 PLUGIN: Final = "pgoutput"
+NO_ROOM: Final = "WS2404"
+"""The server's slots are all in use: nothing for a process to begin with, and something to wait for where it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,7 @@ def _create(replication: Connection, command: str, name: str) -> CreatedSlot:
 
 def _no_room() -> SourceRefused:
     return SourceRefused(
-        "WS2404",
+        NO_ROOM,
         "all replication slots of the server are in use",
         hint="drop slots that nobody needs, or raise max_replication_slots and restart the server",
     )

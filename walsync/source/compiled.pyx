@@ -1,0 +1,45 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The rows of a COPY in C: the twin of what reads in `copy_out`, held equal to it by tests.
+
+libpq gives one row per call, and it is psycopg2's libpq that has the connection: its functions come as addresses.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+ctypedef int (*get_copy_data_type)(void *, char **, int) noexcept nogil
+ctypedef void (*freemem_type)(void *) noexcept nogil
+
+
+def read_rows(size_t connection, size_t get_copy_data, size_t freemem, Py_ssize_t wanted):
+    """Join rows until they are `wanted` bytes or there are no more, without the GIL; return them and the last answer."""
+    cdef get_copy_data_type get = <get_copy_data_type>get_copy_data
+    cdef freemem_type done = <freemem_type>freemem
+    cdef Py_ssize_t used = 0, capacity = wanted + 8192
+    cdef char *row = NULL
+    cdef char *larger = NULL
+    cdef char *joined = <char *>malloc(capacity)
+    cdef int length = 0
+    if joined == NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            while used < wanted:
+                length = get(<void *>connection, &row, 0)
+                if length <= 0:
+                    break
+                if used + length > capacity:
+                    larger = <char *>realloc(joined, used + length)
+                    if larger == NULL:
+                        done(row)
+                        break
+                    joined, capacity = larger, used + length
+                memcpy(joined + used, row, length)
+                used += length
+                done(row)
+        if larger == NULL and used + length > capacity:
+            raise MemoryError
+        return PyBytes_FromStringAndSize(joined, used), length
+    finally:
+        free(joined)
