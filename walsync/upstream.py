@@ -230,20 +230,12 @@ class Upstream:
 
     @asynccontextmanager
     async def snapshot(self, workers: int) -> AsyncIterator[tuple[ExportedSnapshot, SnapshotSessions]]:
-        """Take a snapshot; gives it with sessions inside it.
-
-        SourceUnavailable also where the server has no room for another slot: others come free.
-        """
+        """Take a snapshot; gives it with sessions inside it."""
         name = f"{self._name} snapshot"
         async with self._replication(name) as replication:
-            try:
-                exported = await self._while_watching_blockers(
-                    replication, lambda: ExportedSnapshot.take(replication, self._settings.slot)
-                )
-            except SourceRefused as error:
-                if error.code != slots.NO_ROOM:
-                    raise
-                raise SourceUnavailable(error.code, error.message, hint=error.hint) from error
+            exported = await self._while_watching_blockers(
+                replication, lambda: ExportedSnapshot.take(replication, self._settings.slot)
+            )
             async with SnapshotSessions(self._dsn, exported.name, name, workers) as sessions:
                 yield exported, sessions
 

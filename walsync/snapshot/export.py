@@ -5,6 +5,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Self
 
+from walsync.errors import SourceRefused, SourceUnavailable
 from walsync.lsn import LSN
 from walsync.postgres import Connection
 from walsync.source import slot as slots
@@ -26,8 +27,15 @@ class ExportedSnapshot:
     def take(cls, replication: Connection, slot: str) -> Self:
         """Create the temporary slot; waits until every transaction that is writing now has ended.
 
-        The tables must be in the publication before: a snapshot taken without that wait misses rows.
+        The tables must be in the publication before: a snapshot taken without that wait misses rows. SourceUnavailable
+        also where the server has no room for another slot: others come free.
         """
         # The name carries process and chance: two snapshots never collide, and an operator sees whose it is.
-        created = slots.create_temporary(replication, f"{slot}_snap_{os.getpid()}_{secrets.token_hex(2)}")
+        name = f"{slot}_snap_{os.getpid()}_{secrets.token_hex(2)}"
+        try:
+            created = slots.create_temporary(replication, name)
+        except SourceRefused as error:
+            if error.code != slots.NO_ROOM:
+                raise
+            raise SourceUnavailable(error.code, error.message, hint=error.hint) from error
         return cls(created.consistent_point, created.snapshot or "", created.name)
