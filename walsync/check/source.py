@@ -15,6 +15,7 @@ from walsync.check.rights import (
     row,
 )
 from walsync.check.room import check_retention, check_room
+from walsync.check.standbys import check_standbys
 from walsync.checkpoint.gap_guard import SourcePosition
 from walsync.checkpoint.registry import Registration, Registry, refuse_missing_slot, refuse_unconfigured
 from walsync.errors import WalsyncError
@@ -74,6 +75,7 @@ def _examine_session(
     slot = slots.find(session, settings.slot)
     _check_encoding(session, source, report)
     check_retention(session, slot, report)
+    check_standbys(settings, session, slot, report)
     _check_tables(settings, session, source, report)
     _check_publication(settings, session, source.tables, report)
     _check_registry(settings, targets, session, source, report)

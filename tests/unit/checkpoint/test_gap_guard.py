@@ -88,4 +88,4 @@ def test_a_table_that_was_copied_ahead_of_the_checkpoint_is_looked_at_too() -> N
 
 
 def test_a_timeline_that_the_history_does_not_name_is_said_to_be_unknown() -> None:
-    assert "none of its ancestors" in refusal(registered(), at(600, timeline=3)).message
+    assert "no ancestor of it" in refusal(registered(), at(600, timeline=3)).message
