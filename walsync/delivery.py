@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -18,7 +17,6 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from walsync.backlog.backlog import Limits
 from walsync.backlog.settings import BatchSettings
 from walsync.catch_up import Lane
-from walsync.checkpoint.gap_guard import Register, Renew, Resume, decide
 from walsync.checkpoint.registry import Registration, RegistrationState
 from walsync.copying import Copying
 from walsync.errors import SourceRefused, SourceUnavailable, TargetRefused, TargetUnavailable, WalsyncError
@@ -26,11 +24,12 @@ from walsync.interruptible import Interruptible
 from walsync.logs import Logger
 from walsync.lsn import LSN, ZERO
 from walsync.newcomers import Newcomers
+from walsync.ownership import Ownership
 from walsync.path import Path
 from walsync.progress import Progress
 from walsync.status import TargetState
 from walsync.tables import Tables
-from walsync.target.base import Batch, Checkpoint, Target
+from walsync.target.base import Batch, Target
 from walsync.target.selection import Selected
 
 _BATCH_CHANGES: Final = 20_000
@@ -62,7 +61,7 @@ class Delivery:
         self._newcomers: Newcomers | None = None
         self._again: set[int] = set()
         """Tables that somebody wants to be copied once more."""
-        self._registration = registration
+        self._ownership = Ownership(target, registration, path)
         self._path = path
         self._batch = batch
         self._arrived = asyncio.Event()
@@ -75,9 +74,8 @@ class Delivery:
         self._limits = Limits(transactions, _BATCH_CHANGES, _BATCH_BYTES)
         self._feed = path.main
         self._lane: Lane | None = None
-        self._placed = False
         self._work = Interruptible()
-        if self.is_given_up:
+        if self._ownership.is_given_up:
             return  # nobody waits for it, and nothing is kept for it, until it is back
         path.acknowledgement.join(
             self.name,
@@ -92,11 +90,6 @@ class Delivery:
     def is_at_work(self) -> bool:
         """Whether the target is taking what the main stream has brought."""
         return self._lane is None and self.progress.state in {TargetState.STREAMING, TargetState.CATCHING_UP}
-
-    @property
-    def is_given_up(self) -> bool:
-        """Whether nothing is kept for the target, which will be copied again."""
-        return self._registration is not None and self._registration.state is RegistrationState.RELEASED
 
     @property
     def tables(self) -> list[str]:
@@ -152,8 +145,7 @@ class Delivery:
         async with self._work.interrupted():
             self._path.main.leave(self.name)
             await self._path.hold.give_up(self.name)
-            if self._registration is not None:
-                self._registration = replace(self._registration, state=RegistrationState.RELEASED)
+            self._ownership.give_up()
         self._path.main.moved()
         if self.progress.state is not TargetState.STOPPED:
             self._enter(TargetState.NEEDS_SNAPSHOT, _GIVEN_UP)
@@ -187,7 +179,9 @@ class Delivery:
                 await self._wait()
 
     async def _open(self) -> None:
-        checkpoint = await self._claim()
+        checkpoint, self._goal = await self._ownership.claim(
+            lambda: self._enter(TargetState.NEEDS_SNAPSHOT, "no slot holds what it lacks any more")
+        )
         await self._target.prepare(self._tables.all)
         self._tables.take(await self._target.table_states())
         lacking = self._tables.lacking
@@ -293,55 +287,6 @@ class Delivery:
         if self._lane is None and self.progress.position >= self._goal:
             self._enter(TargetState.STREAMING, f"has what was committed below {self._goal}")
 
-    async def _claim(self) -> Checkpoint:
-        path = self._path
-        found = await self._target.read_checkpoint()
-        synced = [] if found is None else [one.synced_lsn for one in (await self._target.table_states()).values()]
-        source = await path.upstream.position(path.prepared, path.hold.held_from)
-        match decide(self.name, self._known(), found, source, synced):
-            case Register():
-                await self._register()
-            case Renew():
-                await self._renew()
-            case Resume():
-                pass
-        checkpoint = await self._target.claim(path.writer)
-        path.acknowledgement.reopen(self.name, checkpoint.lsn)
-        # Whoever had the target before may have moved it between the first look and the claim.
-        source = await path.upstream.position(path.prepared, path.hold.held_from)
-        if isinstance(decide(self.name, self._known(), checkpoint, source), Renew):
-            raise SourceUnavailable("WS2408", f"what committed since {checkpoint.lsn} was given up meanwhile")
-        self._placed = True
-        self._goal = source.wal_end
-        await path.upstream.complete_registration(self.name)
-        if self._registration is not None:  # what it was is done with; whether it is parked, the hold knows
-            self._registration = replace(self._registration, state=RegistrationState.REGISTERED)
-        return checkpoint
-
-    def _known(self) -> Registration | None:
-        """Return the registration as it stands now."""
-        if self._registration is not None and self._path.hold.keeps(self.name):
-            return replace(self._registration, state=RegistrationState.PARKED)
-        return self._registration
-
-    async def _register(self) -> None:
-        path, confirmed = self._path, self._path.acknowledgement.confirmed
-        if self._registration is None:
-            self._registration = await path.upstream.register(self.name, self.kind, confirmed)
-        await self._target.register(self._registration.id, path.writer, confirmed)
-
-    async def _renew(self) -> None:
-        """Begin again with a target whose WAL is gone: what it holds is replaced by a new snapshot."""
-        self._enter(TargetState.NEEDS_SNAPSHOT, "no slot holds what it lacks any more")
-        path, confirmed = self._path, self._path.acknowledgement.confirmed
-        path.hold.forget(self.name)
-        path.acknowledgement.reopen(self.name, confirmed)
-        await path.upstream.note_state(self.name, RegistrationState.RELEASED, confirmed)
-        if self._registration is not None:
-            self._registration = replace(self._registration, state=RegistrationState.RELEASED)
-        await self._target.forget()
-        await self._register()
-
     async def _copy(self, lacking: Sequence[Selected]) -> None:
         self._enter(TargetState.SNAPSHOT, f"{len(lacking)} tables have to be copied")
         async with self._path.snapshots.join() as snapshot:
@@ -416,7 +361,7 @@ class Delivery:
         self._enter(self._state_while_away(), str(error or "unavailable"))
 
     def _state_while_away(self) -> TargetState:
-        if self.is_given_up:
+        if self._ownership.is_given_up:
             return TargetState.NEEDS_SNAPSHOT
         return TargetState.RETRYING if self._path.main.backlog.follows(self.name) else TargetState.PARKED
 
@@ -431,7 +376,7 @@ class Delivery:
         self._path.metrics.target_errors.labels(target=self.name, code=error.code).inc()
         self._log.error("target_stopped", code=error.code, error=error.message, hint=error.hint)
         self._enter(TargetState.STOPPED, error.code)
-        if not self._placed:
+        if not self._ownership.is_claimed:
             self._path.hold.doubt(self.name)
         # What it lacks is kept by the hold slot; the main stream is for those who go on.
         self._path.main.leave(self.name)

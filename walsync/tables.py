@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from walsync.lsn import LSN
 from walsync.source.table import Table
 from walsync.target.base import TableState
-from walsync.target.selection import Selected, keep_change
-from walsync.transaction.change import Change, Transaction, Truncate
+from walsync.target.selection import Selected, keep_transaction
+from walsync.transaction.change import Transaction
 
 
 class Tables:
@@ -65,15 +65,4 @@ class Tables:
         """Return the entry's part that a target at `position` lacks; None when it has it all."""
         if not entry.changes or entry.commit_lsn < position:
             return None
-        changes = tuple(kept for change in entry.changes if (kept := self._keep(change, entry.commit_lsn)) is not None)
-        if not changes:
-            return None
-        return entry if changes == entry.changes else entry._replace(changes=changes)
-
-    def _keep(self, change: Change, commit_lsn: LSN) -> Change | None:
-        """Return the change as the target gets it; None where a snapshot contains it, or it is not the target's."""
-        if not isinstance(change, Truncate):
-            since = self.synced.get(change.relation.relid)
-            return keep_change(change, self.selected) if since is not None and commit_lsn >= since else None
-        relations = tuple(r for r in change.relations if commit_lsn >= self.synced.get(r.relid, commit_lsn + 1))
-        return change._replace(relations=relations) if relations else None
+        return keep_transaction(entry, self.selected, self.synced)
