@@ -234,7 +234,7 @@ class Upstream:
         name = f"{self._name} snapshot"
         async with self._replication(name) as replication:
             exported = await self._while_watching_blockers(
-                replication, lambda: ExportedSnapshot.take(replication, self._settings.slot)
+                replication, lambda: ExportedSnapshot.take(replication, self._settings.slot[:_DERIVED])
             )
             async with SnapshotSessions(self._dsn, exported.name, name, workers) as sessions:
                 yield exported, sessions

@@ -141,3 +141,14 @@ async def test_a_server_without_a_free_slot_is_asked_again(
         await running.until_streaming()
         await running.caught_up()
     replication.assert_equal("TABLE a ORDER BY id")
+
+
+async def test_the_longest_name_of_a_slot_leaves_room_for_that_of_the_snapshots(
+    source: Database, target: Database
+) -> None:
+    source.execute(SMALL)
+    name = source.name.ljust(50, "x")
+    replication = Replication(source, {"replica": target}, ["public.a"], {"source": {"slot": name}})
+    async with replication.running() as running:
+        await running.until_streaming()
+    replication.assert_equal("TABLE a ORDER BY id")
