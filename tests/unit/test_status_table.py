@@ -5,7 +5,18 @@ from rich.console import Console
 
 from walsync.cli.status_table import human_seconds, render
 from walsync.lsn import LSN
-from walsync.status import HoldStatus, LastError, SlotRoom, SourceState, SourceStatus, Status, TargetState, TargetStatus
+from walsync.status import (
+    HoldStatus,
+    LastError,
+    SlotRoom,
+    SourceState,
+    SourceStatus,
+    Status,
+    TableProgress,
+    TableStatus,
+    TargetState,
+    TargetStatus,
+)
 
 
 def drawn(source: SourceStatus, *targets: TargetStatus) -> list[str]:
@@ -55,6 +66,22 @@ def test_what_is_kept_for_a_target_and_a_warning_are_shown() -> None:
     lines = drawn(source(), far)
     assert "2.0 kB" in lines[2]
     assert lines[-2:] == ["far: WS2501 the source keeps much", "  hint: mend it"]
+
+
+@pytest.mark.parametrize(
+    ("table", "written"),
+    [
+        (TableStatus(TableProgress.COPYING), ""),
+        (TableStatus(TableProgress.COPYING, rows=1200, bytes=2048), ", 1,200 rows, 2.0 kB"),
+        (
+            TableStatus(TableProgress.COPYING, rows=1200, bytes=2048, total_rows=4800, eta_seconds=36.4),
+            ", 1,200 of about 4,800 rows, 2.0 kB, about 36 s to go",
+        ),
+    ],
+)
+def test_a_copy_shows_how_far_it_is_as_far_as_that_is_known(table: TableStatus, written: str) -> None:
+    lines = drawn(source(), replace(target(TargetState.SNAPSHOT), tables={"public.t": table}))
+    assert lines[-1] == f"far: copying public.t{written}"
 
 
 def test_a_target_that_does_not_stream_says_why_in_one_line() -> None:

@@ -174,7 +174,7 @@ def _copied(table: TableStatus) -> str:
         return ""
     of = f" of about {table.total_rows:,}" if table.total_rows else ""
     text = f", {table.rows:,}{of} rows, {human_bytes(table.bytes)}"
-    return text if table.eta_seconds is None else f"{text}, about {table.eta_seconds:.0f} s to go"
+    return text if table.eta_seconds is None else f"{text}, about {human_seconds(table.eta_seconds)} to go"
 
 
 def _errors(status: Status) -> Iterator[str]:
