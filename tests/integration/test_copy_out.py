@@ -43,12 +43,12 @@ def test_chunks_are_whole_rows_and_all_of_them(source: Database, wanted: int) ->
 
 
 @pytest.mark.usefixtures("read_rows")
-def test_a_row_larger_than_a_chunk_comes_whole(source: Database) -> None:
+@pytest.mark.parametrize("size", [6_000, 100_000])
+def test_a_row_larger_than_a_chunk_comes_whole(source: Database, size: int) -> None:
     with session(source) as connection:
-        found = chunks(
-            connection, b"COPY (SELECT repeat('x', i * 100000) FROM generate_series(1, 9) AS i) TO STDOUT", 1000
-        )
-    assert [len(chunk) for chunk in found] == [i * 100_000 + 1 for i in range(1, 10)]
+        statement = f"COPY (SELECT repeat('x', i * {size}) FROM generate_series(1, 9) AS i) TO STDOUT"
+        found = chunks(connection, statement.encode(), 1000)
+    assert [len(chunk) for chunk in found] == [i * size + 1 for i in range(1, 10)]
 
 
 @pytest.mark.usefixtures("read_rows")

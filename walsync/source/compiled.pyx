@@ -21,6 +21,7 @@ def read_rows(size_t connection, size_t get_copy_data, size_t freemem, Py_ssize_
     cdef char *larger = NULL
     cdef char *joined = <char *>malloc(capacity)
     cdef int length = 0
+    cdef bint no_memory = False
     if joined == NULL:
         raise MemoryError
     try:
@@ -33,12 +34,13 @@ def read_rows(size_t connection, size_t get_copy_data, size_t freemem, Py_ssize_
                     larger = <char *>realloc(joined, used + length)
                     if larger == NULL:
                         done(row)
+                        no_memory = True
                         break
                     joined, capacity = larger, used + length
                 memcpy(joined + used, row, length)
                 used += length
                 done(row)
-        if larger == NULL and used + length > capacity:
+        if no_memory:
             raise MemoryError
         return PyBytes_FromStringAndSize(joined, used), length
     finally:
