@@ -13,6 +13,7 @@ from fix_standby import SLOT, Standby, mark_failover
 from psycopg2.extensions import parse_dsn
 
 from walsync.demo.engines import PostgresServer
+from walsync.lsn import LSN
 from walsync.status import SourceState, TargetState
 
 # Without a key a row that is applied twice stands there twice.
@@ -191,6 +192,8 @@ async def test_a_parked_target_comes_back_after_a_failover(
         else:
             mark_failover(standby.primary, name, failover=False)
             await standby.until_gone(name)
+        lacks = running.progress("far").checkpoint
+        await running.until(lambda: _confirmed(standby, apart.slot) > lacks, "the slot there to pass the target")
         await standby.until_replayed()
         await standby.detach()
         # One that does not move is copied only if the standby sees it before the main slot has moved further.
@@ -207,3 +210,9 @@ async def test_a_parked_target_comes_back_after_a_failover(
         assert running.progress("near").copied_rows == {}
         await running.until(lambda: hold(apart) is None, "the hold slot to be dropped")
     apart.assert_equal(EVERYTHING[1])
+
+
+def _confirmed(standby: Standby, slot: str) -> LSN:
+    found = standby.slot(slot)
+    assert found is not None
+    return LSN.parse(found[1])
