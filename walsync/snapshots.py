@@ -5,7 +5,7 @@ Targets that begin together share a snapshot, and the reads of their tables.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Final, TypeAlias
 
 from walsync.lsn import LSN
@@ -33,16 +33,19 @@ class Snapshot:
         self._reads = reads
         self._throttle = throttle
 
-    def read(self, one: Selected, progress: CopyProgress | None = None) -> AsyncGenerator[bytes, None]:
+    async def read(self, one: Selected, progress: CopyProgress | None = None) -> AsyncGenerator[bytes, None]:
         """Yield whole lines of COPY text, and note in `progress` how far it is.
 
         SourceUnavailable when the snapshot is gone: take another.
         """
+        # Looked for when the first chunk is wanted: before that a target may wait for a lock of its own.
         wanted = one.table.relid, frozenset(one.match.items())
         read = self._reads.get(wanted)
         if read is None or not read.is_open:
             read = self._reads[wanted] = SharedRead(self._sessions, self._throttle, one.table, one.match)
-        return read.follow(progress or CopyProgress())
+        async with aclosing(read.follow(progress or CopyProgress())) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
 
 class Snapshots:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 from fix_postgres import Database, Server
-from fix_replication import SECONDS, Command, Replication
+from fix_replication import SECONDS, Command, Replication, locked
 from fix_walsync import eventually
 
 from walsync.demo.engines import PostgresServer
@@ -120,6 +120,26 @@ async def test_how_far_a_copy_is_can_be_seen(source: Database, target: Database)
 def _rows(session: object) -> int:
     deliveries = getattr(session, "deliveries", {})
     return sum(copy.rows for delivery in deliveries.values() for copy in delivery.progress.copying.values())
+
+
+async def test_a_target_that_stands_still_does_not_hold_up_the_copy_of_another(
+    source: Database, target: Database, new_database: Callable[[Server], Database]
+) -> None:
+    source.execute(LARGE.format(rows=10_000))
+    slow = new_database(target.server)
+    slow.execute("CREATE TABLE b (id int PRIMARY KEY, body text)")
+    replication = Replication(source, {"fast": target, "slow": slow}, ["public.b"])
+    async with replication.running() as running:
+        with locked(slow, "b"):
+            await running.until(lambda: running.state("fast") is TargetState.STREAMING, "the fast one to stream")
+            assert running.state("slow") is TargetState.SNAPSHOT
+            source.execute("DELETE FROM b WHERE id <= 10")
+            await running.until(lambda: target.execute("SELECT count(*) FROM b") == [(9990,)], "the change to pass")
+        await running.until_streaming()
+        await running.caught_up()
+        positions = {running.progress(name).synced["public.b"] for name in ("fast", "slow")}
+    replication.assert_equal("SELECT id, md5(body) FROM b ORDER BY id")
+    assert len(positions) == 1
 
 
 async def test_a_server_without_a_free_slot_is_asked_again(

@@ -124,7 +124,10 @@ class SharedRead:
         return self._is_open and (self._plan is None or bool(self._to_begin))
 
     async def follow(self, progress: CopyProgress) -> AsyncGenerator[bytes, None]:
-        """Yield all chunks of the table, those of different parts in any order; the source's errors."""
+        """Yield all chunks of the table, those of different parts in any order; the source's errors.
+
+        For who begins while the read `is_open`.
+        """
         follower = Follower(progress)
         if self._plan is not None:
             follower.expect(self._plan, estimate=self._is_whole)
