@@ -50,6 +50,15 @@ async def test_a_numeric_changes_its_scale_and_nothing_else(bench: Tracked) -> N
     assert [n for _, n, _, _ in bench.rows(NUMBERS)] == ["1.1", "1.100"]
 
 
+@pytest.mark.needs("zeros of decimals")
+async def test_a_numeric_changes_its_scale_under_a_key_of_two_columns(bench: Tracked) -> None:
+    target = await bench.open(PLACES)
+    await target.write(batch(START, 200, *(SOURCE.insert(PLACES, str(a), "b", "1.10", "x") for a in (1, 2, 3))))
+    changes = [SOURCE.update(PLACES, "1", "b", "1.1", "x"), SOURCE.update(PLACES, "2", "b", "1.100", UNCHANGED)]
+    await target.write(batch(200, 300, *changes))
+    assert [n for _, _, n, _ in bench.rows(PLACES)] == ["1.1", "1.100", "1.10"]
+
+
 @pytest.mark.needs("rows")
 async def test_a_row_with_a_key_of_two_columns_may_be_new_where_numbers_are_compared(bench: Tracked) -> None:
     target = await bench.open(PLACES)

@@ -103,11 +103,10 @@ LET ${filled} = (SELECT VALUE
 
 _UPSERT: Final = "UPSERT $row.id CONTENT $row RETURN NONE"
 _TELL_APART: Final = f"UPDATE $row.id MERGE {{ {MARK}: rand::uuid() }} RETURN NONE"
-_STORED_EQUALS: Final = "$row.id.* = $row"
-# Of a record that is not there and has an array for its key, `.*` is that array.
-_MAY_EQUAL: Final = (
-    "$old NOT IN [NONE, record::id($row.id)] AND (object::len($old) != object::len($row) OR $old = $row)"
-)
+# Of a record whose key is an array 2.3 takes `$row.id.*` to be that array.
+_OLD_ROW: Final = "LET $id = $row.id; LET $old = $id.*"
+_STORED_EQUALS: Final = "$old = $row"
+_MAY_EQUAL: Final = "$old != NONE AND (object::len($old) != object::len($row) OR $old = $row)"
 
 
 def _put(rows: str) -> str:
@@ -118,11 +117,11 @@ def _put(rows: str) -> str:
 # Something else is written first there. It is a field more: a record of other values might not be one that the owner's
 # definitions allow. The quick comparison finds no equal where the two differ in fields that are absent to the engine.
 def _put_exactly(rows: str) -> str:
-    return f"FOR $row IN ${rows} {{ IF {_STORED_EQUALS} {{ {_TELL_APART} }}; {_UPSERT} }};"
+    return f"FOR $row IN ${rows} {{ {_OLD_ROW}; IF {_STORED_EQUALS} {{ {_TELL_APART} }}; {_UPSERT} }};"
 
 
 def _put_exactly_whatever_is_absent(rows: str) -> str:
-    return f"FOR $row IN ${rows} {{ LET $old = $row.id.*; IF {_MAY_EQUAL} {{ {_TELL_APART} }}; {_UPSERT} }};"
+    return f"FOR $row IN ${rows} {{ {_OLD_ROW}; IF {_MAY_EQUAL} {{ {_TELL_APART} }}; {_UPSERT} }};"
 
 
 _PARTS: Final[Mapping[str, str]] = {
