@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 from uuid import UUID
 
 import cbor2
@@ -17,7 +20,8 @@ from walsync.errors import TargetUnavailable
 from walsync.source.table import Table
 from walsync.target.surrealdb.embedded import EmbeddedEngine, open_embedded
 from walsync.target.surrealdb.engine import Engine, Slot
-from walsync.target.surrealdb.settings import SurrealDBSettings
+from walsync.target.surrealdb.settings import MEMORY, SURREALKV, SurrealDBSettings
+from walsync.target.surrealdb.statements import name as quote
 from walsync.target.surrealdb.target import SurrealDBTarget
 
 TABLE_TAG = 7
@@ -62,7 +66,7 @@ class Line:
 
 
 class SurrealDBBench:
-    """An engine on a directory or in memory."""
+    """An engine in memory, or on a directory: there, what it tells has to stand when another one opens it."""
 
     takes_tables_without_key = True
 
@@ -75,6 +79,15 @@ class SurrealDBBench:
         self.writes_left: int | None = None
         """After so many slices the next one finds the line cut; for crashes between slices."""
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.engine is not None:
+            self.read(
+                *(f"SELECT * FROM {quote(table['name'])}" for table in self.read("INFO FOR DB STRUCTURE")[0]["tables"])
+            )
+
     def settings(self, target: str = "replica") -> SurrealDBSettings:
         return SurrealDBSettings(name=target, type="surrealdb", url=self.url, namespace="app", database="app")
 
@@ -82,8 +95,7 @@ class SurrealDBBench:
         return SurrealDBTarget(self.settings(name), SLOT, collapse=collapse, open_engine=self._open)
 
     def rows(self, table: Table) -> Rows:
-        found = self.execute("SELECT * FROM $table", table=CBORTag(TABLE_TAG, name(table)))[0]["result"]
-        return read_rows(table, found)
+        return read_rows(table, self.read("SELECT * FROM $table", table=CBORTag(TABLE_TAG, name(table)))[0])
 
     def forbid(self, table: Table, column: str, value: str) -> None:
         self.execute(f"DEFINE FIELD `{column}` ON `{name(table)}` ASSERT $value != '{value}'")
@@ -110,16 +122,31 @@ class SurrealDBBench:
     def execute(self, sql: str, **variables: object) -> list[dict[str, Any]]:
         """Ask the engine from outside of the event loop that the test runs on."""
         assert self.engine is not None
-        database = self.engine._database
-        request = cbor2.dumps({"id": "1", "method": "query", "params": [sql, variables]})
-
-        async def ask() -> bytes:
-            return bytes(await database.execute(request))
-
         with ThreadPoolExecutor(1) as thread:
-            slots: list[dict[str, Any]] = cbor2.loads(thread.submit(asyncio.run, ask()).result())["result"]
-        assert all(slot["status"] == "OK" for slot in slots), slots
-        return slots
+            return thread.submit(asyncio.run, _ask(self.engine, sql, variables)).result()
+
+    def read(self, *statements: str, **variables: object) -> list[Any]:
+        """Read from the engine, and what a crash would leave of it: both have to tell the same.
+
+        Engine 2.3 made this necessary: of a record that one transaction writes twice it may keep the first.
+        """
+        sql = "; ".join(statements)
+        told = [slot["result"] for slot in self.execute(sql, **variables)]
+        if self.url == MEMORY:
+            return told
+        with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as thread:
+            left = Path(shutil.copytree(self.url.removeprefix(SURREALKV), f"{folder}/graph"))
+            kept = thread.submit(asyncio.run, self._ask_what_is_left(left, sql, variables)).result()
+        assert repr(kept) == repr(told)
+        return told
+
+    async def _ask_what_is_left(self, directory: Path, sql: str, variables: Mapping[str, object]) -> list[Any]:
+        settings = self.settings().model_copy(update={"url": f"{SURREALKV}{directory}"})
+        engine = await open_embedded(settings, create=False)
+        assert engine is not None
+        slots = await _ask(engine, sql, variables)
+        await engine.close()
+        return [slot["result"] for slot in slots]
 
     async def _open(self, settings: SurrealDBSettings, create: bool) -> Engine | None:  # noqa: FBT001 - OpenEngine
         self.engine = self.engine or await open_embedded(settings, create)
@@ -127,6 +154,13 @@ class SurrealDBBench:
             return None
         self.lines.append(Line(self, self.engine))
         return self.lines[-1]
+
+
+async def _ask(engine: EmbeddedEngine, sql: str, variables: Mapping[str, object]) -> list[dict[str, Any]]:
+    request = cbor2.dumps({"id": "1", "method": "query", "params": [sql, variables]})
+    slots: list[dict[str, Any]] = cbor2.loads(await engine._database.execute(request))["result"]
+    assert all(slot["status"] == "OK" for slot in slots), slots
+    return slots
 
 
 def read_rows(table: Table, found: Sequence[Mapping[str, Any]]) -> Rows:

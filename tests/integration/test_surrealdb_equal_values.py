@@ -66,8 +66,8 @@ class Engine:
     def rows(self, table: Table) -> list[list[str | None]]:
         """Read each record back as the texts of its columns but the first, by id; a NULL may be no field at all."""
         name = CBORTag(TABLE_TAG, ".".join(table.target_name))
-        found: Any = self.bench.execute("SELECT * FROM $table ORDER BY id", table=name)[0]
-        records = found["result"] if isinstance(self.bench, SurrealDBBench) else found
+        ask = self.bench.read if isinstance(self.bench, SurrealDBBench) else self.bench.execute
+        records: Any = ask("SELECT * FROM $table ORDER BY id", table=name)[0]
         assert not any(MARK in one for one in records)
         forms = [(column.name, value_form(column.name, column.type)) for column in table.published_columns[1:]]
         texts = [[form.decode(one.get(name)) for name, form in forms] for one in records]

@@ -35,6 +35,7 @@ INSERT INTO users VALUES (%(n)s + 1000, 'new', '{}', NULL);
 DELETE FROM users WHERE id = %(n)s + 990;
 INSERT INTO log VALUES ('change', '2026-01-01');
 INSERT INTO other.users VALUES (%(n)s, 'b', 1.10) ON CONFLICT DO NOTHING;
+UPDATE other.users SET n = CASE n::text WHEN '1.1' THEN 1.10 ELSE 1.1 END WHERE a % 3 = %(n)s % 3;
 """
 LARGE = """
 INSERT INTO log SELECT 'large', '2026-01-01' FROM generate_series(1, 2500);

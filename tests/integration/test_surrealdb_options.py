@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,8 @@ class Graph:
         return target
 
     def ask(self, sql: str) -> Any:  # noqa: ANN401
-        (found,) = self.bench.execute(sql)
-        return found["result"] if isinstance(self.bench, SurrealDBBench) else found
+        (found,) = (self.bench.read if isinstance(self.bench, SurrealDBBench) else self.bench.execute)(sql)
+        return found
 
 
 def embedded(request: pytest.FixtureRequest) -> SurrealDBBench:
@@ -96,10 +97,14 @@ def server(request: pytest.FixtureRequest) -> ServerBench:
 
 @pytest.fixture(params=["embedded", *VERSIONS])
 async def graph(request: pytest.FixtureRequest) -> AsyncIterator[Graph]:
-    made = Graph(embedded(request) if request.param == "embedded" else server(request))
-    yield made
-    for target in made.made:
-        await target.close()
+    bench = embedded(request) if request.param == "embedded" else server(request)
+    made = Graph(bench)
+    async with AsyncExitStack() as stack:
+        if isinstance(bench, SurrealDBBench):
+            await stack.enter_async_context(bench)
+        yield made
+        for target in made.made:
+            await target.close()
 
 
 async def lines(*rows: str) -> AsyncIterator[bytes]:

@@ -27,8 +27,9 @@ SOURCE = Source([USERS, LOG])
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> SurrealDBBench:
-    return SurrealDBBench(f"surrealkv://{tmp_path}/graph")
+async def bench(tmp_path: Path) -> AsyncIterator[SurrealDBBench]:
+    async with SurrealDBBench(f"surrealkv://{tmp_path}/graph") as made:
+        yield made
 
 
 def settings(url: str, name: str = "graph") -> SurrealDBSettings:

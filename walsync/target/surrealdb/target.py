@@ -244,7 +244,7 @@ class SurrealDBTarget(Target):
             "after": list(map(int, one.after)),
             **parameters(steps),
         }
-        return one, program, encode(statements.write(parts(steps)), variables)
+        return one, program, encode(statements.write(parts(steps), self._client.major), variables)
 
     async def _write(self, writer: Writer, one: Slice, program: Program, request: bytes) -> None:
         try:
@@ -278,7 +278,7 @@ class SurrealDBTarget(Target):
 
     async def _passes(self, steps: Written) -> bool:
         try:
-            await self._client.try_out(encode(statements.attempt(parts(steps)), parameters(steps)))
+            await self._client.try_out(encode(statements.attempt(parts(steps), self._client.major), parameters(steps)))
         except Thrown as thrown:
             return str(thrown) == statements.TRIED
         except Failed:
