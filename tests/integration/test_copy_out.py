@@ -9,7 +9,7 @@ from psycopg2 import errors as pg
 
 from walsync.postgres import Connection, connect
 from walsync.source import copy_out
-from walsync.source.copy_out import CopyOut, cancellation, read_rows_in_python
+from walsync.source.copy_out import Chunk, CopyOut, cancellation, read_rows_in_python
 
 ROWS = b"COPY (SELECT i, repeat('x', i % 50) FROM generate_series(1, 5000) AS i) TO STDOUT"
 
@@ -25,7 +25,9 @@ def session(source: Database) -> "closing[Connection]":
 
 def chunks(connection: Connection, statement: bytes, wanted: int) -> list[bytes]:
     copying = CopyOut(connection, statement)
-    return list(iter(lambda: copying.read(wanted), b""))
+    found = list(iter(lambda: copying.read(wanted), Chunk(b"", 0)))
+    assert all(chunk.rows == chunk.lines.count(b"\n") for chunk in found)
+    return [chunk.lines for chunk in found]
 
 
 @pytest.mark.usefixtures("read_rows")
@@ -66,7 +68,7 @@ def test_what_the_server_refuses_is_its_own_error(source: Database) -> None:
             CopyOut(connection, b"SELECT 1")
         copying = CopyOut(connection, b"COPY (SELECT 1 / (900 - i) FROM generate_series(1, 1000) AS i) TO STDOUT")
         with pytest.raises(pg.DivisionByZero):
-            list(iter(lambda: copying.read(100), b""))
+            list(iter(lambda: copying.read(100), Chunk(b"", 0)))
         assert b"".join(chunks(connection, b"COPY (SELECT 1) TO STDOUT", 100)) == b"1\n"
 
 
@@ -76,7 +78,7 @@ def test_a_session_that_is_ended_is_an_operational_error(source: Database) -> No
         copying = CopyOut(connection, b"COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000000)) TO STDOUT")
         source.execute("SELECT pg_terminate_backend(%s)", connection.info.backend_pid)
         with pytest.raises(psycopg2.OperationalError):
-            list(iter(lambda: copying.read(10**6), b""))
+            list(iter(lambda: copying.read(10**6), Chunk(b"", 0)))
 
 
 @pytest.mark.usefixtures("read_rows")
@@ -85,4 +87,4 @@ def test_a_copy_can_be_cancelled_from_outside(source: Database) -> None:
         copying = CopyOut(connection, b"COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000000)) TO STDOUT")
         cancellation(connection)()
         with pytest.raises(pg.QueryCanceled):
-            list(iter(lambda: copying.read(10**6), b""))
+            list(iter(lambda: copying.read(10**6), Chunk(b"", 0)))

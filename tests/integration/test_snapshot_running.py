@@ -1,12 +1,15 @@
 """A first copy as an operator meets it: killed half-way, slowed down, on servers with short patience or no room."""
 
+import hashlib
 from collections.abc import Callable
 
 import pytest
 import yaml
 from fix_postgres import Database, Server
+from fix_proxy import Proxy
 from fix_replication import SECONDS, Command, Replication, locked
 from fix_walsync import eventually
+from psycopg2.extensions import parse_dsn
 
 from walsync.demo.engines import PostgresServer
 from walsync.metrics import Metrics
@@ -140,6 +143,33 @@ async def test_a_target_that_stands_still_does_not_hold_up_the_copy_of_another(
         positions = {running.progress(name).synced["public.b"] for name in ("fast", "slow")}
     replication.assert_equal("SELECT id, md5(body) FROM b ORDER BY id")
     assert len(positions) == 1
+
+
+async def test_a_target_that_stands_still_in_the_middle_leaves_the_others_and_goes_on_behind_what_it_has(
+    source: Database,
+    target: Database,
+    new_database: Callable[[Server], Database],
+    new_proxy: Callable[[str, int], Proxy],
+) -> None:
+    source.execute(LARGE.format(rows=THREE_PARTS))
+    slow = new_database(target.server)
+    parts = parse_dsn(slow.dsn)
+    way = new_proxy(parts["host"], int(parts["port"]))
+    way.on_bytes(
+        "to_server", hashlib.md5(b"1", usedforsecurity=False).hexdigest().encode(), lambda: way.hold("to_server")
+    )
+    replication = Replication(
+        source, {"fast": target, "slow": slow}, ["public.b"], proxied={"slow": way.dsn(slow.name)}
+    )
+    async with replication.running() as running:
+        await running.until(lambda: running.state("fast") is TargetState.STREAMING, "the fast one to stream")
+        [copying] = running.progress("slow").copying.values()
+        assert 0 < copying.rows < THREE_PARTS
+        way.resume()
+        await running.until_streaming()
+        await running.caught_up()
+        assert running.progress("slow").copied_rows == {"public.b": THREE_PARTS}
+    replication.assert_equal("SELECT id, md5(body) FROM b ORDER BY id")
 
 
 async def test_a_server_without_a_free_slot_is_asked_again(

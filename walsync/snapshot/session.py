@@ -22,7 +22,7 @@ from walsync.errors import SourceUnavailable
 from walsync.identifier import quote
 from walsync.postgres import Connection, connect, describe
 from walsync.snapshot.parts import ALL_ROWS, PART_BLOCKS, Match, Part, Relation, copy_statement, divide
-from walsync.source.copy_out import CopyOut, cancellation
+from walsync.source.copy_out import Chunk, CopyOut, cancellation
 from walsync.source.session import source_error
 from walsync.source.table import Table
 
@@ -86,12 +86,12 @@ class SnapshotSession:
         """Divide a locked table."""
         return await self._run(lambda: self._plan(table, part_blocks))
 
-    async def copy(self, table: Table, part: Part, match: Match = ALL_ROWS) -> AsyncGenerator[bytes, None]:
+    async def copy(self, table: Table, part: Part, match: Match = ALL_ROWS) -> AsyncGenerator[Chunk, None]:
         """Yield chunks of whole lines of a locked table; the session is of no use when this is left before the end."""
         ended = False
         try:
             copying = await self._run(lambda: self._start(table, part, match))
-            while chunk := await self._run(lambda: copying.read(_CHUNK_BYTES)):
+            while (chunk := await self._run(lambda: copying.read(_CHUNK_BYTES))).rows:
                 yield chunk
             ended = True
         finally:

@@ -19,6 +19,7 @@ from walsync.snapshot.parts import ALL_ROWS, PART_BLOCKS, Match, Part
 from walsync.snapshot.progress import CopyProgress
 from walsync.snapshot.session import Plan, SnapshotSession, SnapshotSessions
 from walsync.snapshot.throttle import Throttle
+from walsync.source.copy_out import Chunk
 from walsync.source.table import Table
 
 _HUNGRY_CHUNKS: Final = 8
@@ -42,7 +43,7 @@ class Follower:
         """The parts that it was not handed to their end, and how many bytes of each it was."""
         self.progress = progress
         self.waits = False
-        self._chunks: deque[bytes] = deque()
+        self._chunks: deque[Chunk] = deque()
         self._size = 0
         self._ended = False
         self._error: BaseException | None = None
@@ -59,11 +60,11 @@ class Follower:
         if estimate:
             self.progress.expect(plan.total_rows, plan.total_bytes)
 
-    def put(self, part: Part, chunk: bytes) -> None:
+    def put(self, part: Part, chunk: Chunk) -> None:
         """Hand over the next chunk of a part."""
-        self.missing[part] += len(chunk)
+        self.missing[part] += len(chunk.lines)
         self._chunks.append(chunk)
-        self._size += len(chunk)
+        self._size += len(chunk.lines)
         self._moved.set()
 
     def end(self, error: BaseException | None = None) -> None:
@@ -71,7 +72,7 @@ class Follower:
         self._ended, self._error = True, error
         self._moved.set()
 
-    async def take(self, waits: asyncio.Event) -> bytes | None:
+    async def take(self, waits: asyncio.Event) -> Chunk | None:
         """Return the next chunk, None at the end; sets `waits` whenever it has made room or has nothing."""
         while not self._chunks and not self._ended:
             self.waits = True
@@ -84,7 +85,7 @@ class Follower:
         if not self._chunks:
             return None
         chunk = self._chunks.popleft()
-        self._size -= len(chunk)
+        self._size -= len(chunk.lines)
         waits.set()
         return chunk
 
@@ -136,15 +137,15 @@ class SharedRead:
             self._reading = asyncio.create_task(self._read())
         try:
             while (chunk := await follower.take(self._moved)) is not None:
-                progress.count(chunk)
-                yield chunk
+                progress.count(chunk.rows, len(chunk.lines))
+                yield chunk.lines
         finally:
             await self._leave(follower)
         if follower.missing:
             async with aclosing(self._read_alone(follower)) as chunks:
-                async for chunk in chunks:
-                    progress.count(chunk)
-                    yield chunk
+                async for lines in chunks:
+                    progress.count(lines.count(b"\n"), len(lines))
+                    yield lines
 
     @property
     def _is_whole(self) -> bool:
@@ -203,12 +204,12 @@ class SharedRead:
             takers = list(self._followers)
             async with aclosing(session.copy(self._table, part, self._match)) as chunks:
                 async for chunk in chunks:
-                    await self._throttle.passed(len(chunk))
+                    await self._throttle.passed(len(chunk.lines))
                     await self._hand(part, chunk, takers)
             for follower in takers:
                 follower.missing.pop(part, None)
 
-    async def _hand(self, part: Part, chunk: bytes, takers: list[Follower]) -> None:
+    async def _hand(self, part: Part, chunk: Chunk, takers: list[Follower]) -> None:
         """Hand a chunk to those who take this part, of whom some may have left; wait until all have room."""
         while True:
             takers[:] = [follower for follower in takers if follower in self._followers]
@@ -239,10 +240,10 @@ class SharedRead:
                 behind = handed
                 async with aclosing(session.copy(self._table, part, self._match)) as chunks:
                     async for chunk in chunks:
-                        await self._throttle.passed(len(chunk))
-                        if behind < len(chunk):
-                            yield chunk[behind:]
-                        behind = max(0, behind - len(chunk))
+                        await self._throttle.passed(len(chunk.lines))
+                        if behind < len(chunk.lines):
+                            yield chunk.lines[behind:]
+                        behind = max(0, behind - len(chunk.lines))
                 follower.missing.pop(part, None)
             await session.unlock()
 

@@ -13,10 +13,10 @@ ctypedef void (*freemem_type)(void *) noexcept nogil
 
 
 def read_rows(size_t connection, size_t get_copy_data, size_t freemem, Py_ssize_t wanted):
-    """Join rows until they are `wanted` bytes or there are no more, without the GIL; return them and the last answer."""
+    """Join rows until they are `wanted` bytes or no more; return them, how many, and libpq's last answer. Without the GIL."""
     cdef get_copy_data_type get = <get_copy_data_type>get_copy_data
     cdef freemem_type done = <freemem_type>freemem
-    cdef Py_ssize_t used = 0, capacity = wanted + 8192
+    cdef Py_ssize_t used = 0, rows = 0, capacity = wanted + 8192
     cdef char *row = NULL
     cdef char *larger = NULL
     cdef char *joined = <char *>malloc(capacity)
@@ -39,9 +39,10 @@ def read_rows(size_t connection, size_t get_copy_data, size_t freemem, Py_ssize_
                     joined, capacity = larger, used + length
                 memcpy(joined + used, row, length)
                 used += length
+                rows += 1
                 done(row)
         if no_memory:
             raise MemoryError
-        return PyBytes_FromStringAndSize(joined, used), length
+        return PyBytes_FromStringAndSize(joined, used), rows, length
     finally:
         free(joined)

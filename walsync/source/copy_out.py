@@ -7,7 +7,7 @@ psycopg2's own copy_expert gives the GIL up and takes it back around each row: w
 import ctypes
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 import psycopg2
 from psycopg2 import _psycopg
@@ -53,6 +53,13 @@ _NOTHING_YET: Final = 0
 _REASON_BYTES: Final = 256
 
 
+class Chunk(NamedTuple):
+    """Whole lines of COPY text, and how many."""
+
+    lines: bytes
+    rows: int
+
+
 class CopyOut:
     """A COPY at work on a connection in autocommit mode; used by one thread at a time. Raises psycopg2.Error."""
 
@@ -67,15 +74,15 @@ class CopyOut:
         finally:
             _quick.PQclear(result)
 
-    def read(self, wanted: int) -> bytes:
-        """Return whole rows of `wanted` bytes or a little more, less only at the end; then empty."""
+    def read(self, wanted: int) -> Chunk:
+        """Return whole rows of `wanted` bytes or a little more, less only at the end; then none."""
         if self._ended:
-            return b""
-        rows, answer = read_rows(self._pgconn, _GET_COPY_DATA, _FREEMEM, wanted)
+            return Chunk(b"", 0)
+        lines, rows, answer = read_rows(self._pgconn, _GET_COPY_DATA, _FREEMEM, wanted)
         if answer <= 0:
             self._ended = True
             self._finish()
-        return rows
+        return Chunk(lines, rows)
 
     def _finish(self) -> None:
         failure: psycopg2.Error | None = None
@@ -109,8 +116,8 @@ def cancellation(connection: Connection) -> Callable[[], None]:
     return ask
 
 
-def read_rows_in_python(connection: int, get_copy_data: int, freemem: int, wanted: int) -> tuple[bytes, int]:
-    """Join rows until they are `wanted` bytes or there are no more; return them and libpq's last answer."""
+def read_rows_in_python(connection: int, get_copy_data: int, freemem: int, wanted: int) -> tuple[bytes, int, int]:
+    """Join rows until they are `wanted` bytes or there are no more; return them, how many, and libpq's last answer."""
     del get_copy_data, freemem  # the twin in C needs to be told where they are
     rows: list[bytes] = []
     row = ctypes.c_void_p()
@@ -125,7 +132,7 @@ def read_rows_in_python(connection: int, get_copy_data: int, freemem: int, wante
         rows.append(ctypes.string_at(row, length))
         _quick.PQfreemem(row)
         used += length
-    return b"".join(rows), length
+    return b"".join(rows), len(rows), length
 
 
 def _text(given: bytes | None) -> str:
