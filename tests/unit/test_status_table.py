@@ -49,8 +49,8 @@ def test_how_fast_a_slot_grows_and_when_the_server_takes_its_wal_stand_beside_it
     room = SlotRoom(2**30, 2048.0, 9000.0)
     lines = drawn(SourceStatus("walsync", SourceState.STREAMING, retained_bytes=1024, room=room, hold=HoldStatus("h")))
     assert lines[0].endswith(", 1.0 kB of WAL kept (+2.0 kB/s), max_slot_wal_keep_size in 2 h")
-    falling = drawn(source(HoldStatus("h", LSN(5), 1024, "reserved", SlotRoom(None, -512.0))))
-    assert falling[1] == "hold slot h: 1.0 kB of WAL kept for targets that are away (-512 B/s)"
+    falling = drawn(source(HoldStatus("h", LSN(5), 1024, "reserved", SlotRoom(None, -5120.0))))
+    assert falling[1] == "hold slot h: 1.0 kB of WAL kept for targets that are away (-5.0 kB/s)"
 
 
 @pytest.mark.parametrize(

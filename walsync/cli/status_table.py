@@ -21,6 +21,7 @@ from walsync.status import (
 )
 
 _PLAIN_WIDTH: Final = 140  # for files and pipes, which have no width of their own
+_GROWTH_BYTES_PER_SECOND: Final = 1000  # what is less goes to and fro with every checkpoint
 _REASON_CHARACTERS: Final = 120
 _UNKNOWN: Final = "-"
 _WAL_IS_SAFE: Final = {None, "reserved", "extended"}
@@ -127,7 +128,9 @@ def _room(room: SlotRoom | None) -> str:
     if room is None:
         return ""
     growth = round(room.growth_bytes_per_second or 0)
-    text = f" ({'+' if growth > 0 else '-'}{human_bytes(abs(growth))}/s)" if growth else ""
+    text = ""
+    if abs(growth) >= _GROWTH_BYTES_PER_SECOND:
+        text = f" ({'+' if growth > 0 else '-'}{human_bytes(abs(growth))}/s)"
     if room.seconds_until_limit is not None:
         text += f", [yellow]max_slot_wal_keep_size in {human_seconds(room.seconds_until_limit)}[/yellow]"
     return text
