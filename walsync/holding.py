@@ -73,6 +73,11 @@ class Hold:
         """Tell whether the registry says that the hold slot is this target's."""
         return name in self._kept
 
+    def registered(self, name: str) -> None:
+        """Note once more what a target is that has stored its id only now; until then that was not for the registry."""
+        self._kept.discard(name)
+        self._changed.set()
+
     def forget(self, name: str) -> None:
         """Keep nothing for a target any more, which begins again; the main stream waits for it from here on."""
         self._off_main.discard(name)

@@ -55,16 +55,22 @@ class Ownership:
         if isinstance(decide(target.name, self._known(), checkpoint, source), Renew):
             raise SourceUnavailable("WS2408", f"what committed since {checkpoint.lsn} was given up meanwhile")
         self.is_claimed = True
-        await path.upstream.complete_registration(target.name)
+        if await path.upstream.complete_registration(target.name):
+            path.hold.registered(target.name)
         if self._registration is not None:  # what it was is done with; whether it is parked, the hold knows
             self._registration = replace(self._registration, state=RegistrationState.REGISTERED)
         return checkpoint, source.wal_end
 
     def _known(self) -> Registration | None:
-        """Return the registration as it stands now."""
-        if self._registration is not None and self._path.hold.keeps(self._target.name):
-            return replace(self._registration, state=RegistrationState.PARKED)
-        return self._registration
+        """Return the registration as it stands now; what is not registered yet may be away, and is not parked."""
+        known = self._registration
+        if (
+            known is None
+            or known.state is RegistrationState.REGISTERING
+            or not self._path.hold.keeps(self._target.name)
+        ):
+            return known
+        return replace(known, state=RegistrationState.PARKED)
 
     async def _register(self) -> None:
         path, confirmed = self._path, self._path.acknowledgement.confirmed

@@ -220,9 +220,9 @@ class Upstream:
         """Begin to register a target."""
         return await self._call(lambda session: self._registry(session).add(name, kind, durable))
 
-    async def complete_registration(self, name: str) -> None:
-        """Note that the target has stored its id."""
-        await self._call(lambda session: self._registry(session).complete(name))
+    async def complete_registration(self, name: str) -> bool:
+        """Note that the target has stored its id; tells whether that was not known yet."""
+        return await self._call(lambda session: self._registry(session).complete(name))
 
     async def note_durable(self, durable: dict[str, LSN]) -> None:
         """Note what the targets have, at a clean stop."""

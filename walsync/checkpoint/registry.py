@@ -122,20 +122,24 @@ class Registry:
         )
         return new
 
-    def complete(self, name: str) -> None:
-        """Note that the target has stored its id."""
-        self._run(
+    def complete(self, name: str) -> bool:
+        """Note that the target has stored its id; tells whether that was not known yet."""
+        noted = self._run(
             "UPDATE walsync.target SET state = %s, updated_at = pg_catalog.now()"
             " WHERE slot = %s AND name = %s AND state IN ('registering', 'released')",
             *(RegistrationState.REGISTERED.value, self._slot, name),
         )
+        return noted > 0
 
     def note_state(self, name: str, state: RegistrationState, durable: LSN) -> None:
-        """Note where a target is in its life, and what it has."""
+        """Note where a target is in its life, and what it has.
+
+        One that is being registered stays so, unless it is released: it holds nothing yet, and that is known of it.
+        """
         self._run(
             "UPDATE walsync.target SET state = %s, durable = greatest(durable, %s), updated_at = pg_catalog.now()"
-            " WHERE slot = %s AND name = %s",
-            *(state.value, str(durable), self._slot, name),
+            " WHERE slot = %s AND name = %s AND (state <> 'registering' OR %s = 'released')",
+            *(state.value, str(durable), self._slot, name, state.value),
         )
 
     def note_durable(self, durable: dict[str, LSN]) -> None:
