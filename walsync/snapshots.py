@@ -71,13 +71,6 @@ class Snapshots:
         finally:
             await joined.leave()
 
-    def begin_anew(self) -> None:
-        """Let nobody join what was begun before: for who has changed the publication since.
-
-        Only a snapshot begun after that has waited for the transactions whose changes were not published yet.
-        """
-        self._round = None
-
 
 class _Round:
     """One snapshot for those who joined it; its session stays idle until the last has left."""
