@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psycopg2
 import pytest
@@ -167,14 +167,21 @@ class Command:
 
     walsync: Walsync
     url: str
+    token: str = ""
 
     def status(self) -> Status | None:
         """Ask /status; None while nobody answers."""
         try:
-            with urlopen(f"{self.url}/status", timeout=SECONDS) as answer:  # noqa: S310 - our own address
-                return Status.from_json(answer.read())
+            return Status.from_json(self.ask("/status"))
         except (URLError, ConnectionError):
             return None
+
+    def ask(self, path: str, content: bytes | None = None) -> bytes:
+        """Ask for a path, with POST where there is content; raises URLError while nobody answers, or for a refusal."""
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        with urlopen(Request(self.url + path, content, headers), timeout=SECONDS) as answer:  # noqa: S310 - our own address
+            found: bytes = answer.read()
+        return found
 
     def target(self, name: str) -> TargetStatus | None:
         """Return what /status says of one target."""

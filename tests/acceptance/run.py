@@ -22,11 +22,9 @@ from fix_walsync import Walsync, eventually, free_port
 
 from walsync.demo.compare import Comparison, PostgresReader, compare
 from walsync.demo.engines import PostgresServer
-from walsync.demo.workload import Style, Tally, Transaction, Workload
+from walsync.demo.workload import Operation, Style, Tally, Transaction, Workload
 
 TARGET_VERSION = 16
-RATE = 60.0
-"""Transactions per second: more than walsync is given time for between two kills, less than the machine can take."""
 
 EARLY_KILLS = 4
 CATCH_UP_SECONDS = 120
@@ -62,10 +60,14 @@ class Outcome:
     def differences(self) -> list[str]:
         return [str(comparison) for comparison in self.tables if not comparison.equal]
 
+    @property
+    def is_equal(self) -> bool:
+        return not self.differences and not self.leftovers
+
     def __str__(self) -> str:
         outages = sum(self.blows.values()) - self.blows["kill"]
         rows = sum(table.rows for table in self.tables)
-        verdict = "equal" if not self.differences and not self.leftovers else "NOT EQUAL"
+        verdict = "equal" if self.is_equal else "NOT EQUAL"
         return (
             f"seed {self.seed} on {self.version}: {self.tally.committed} transactions, {self.tally.rows} changes,"
             f" {self.blows['kill']} kills, {outages} outages, {len(self.tables)} tables, {rows} rows: {verdict}"
@@ -77,6 +79,9 @@ class AcceptanceRun:
 
     `others` are the targets besides the Postgres replica.
     """
+
+    rate = 60.0
+    """Transactions per second: more than walsync gets done between two kills, less than the machine can take."""
 
     def __init__(
         self,
@@ -116,19 +121,16 @@ class AcceptanceRun:
 
     def run(self) -> Outcome:
         """Make the tables, let everything happen, and compare."""
-        _execute(self.source.dsn(), *zoo.source_statements())
-        _execute(self.target.dsn(), *zoo.target_statements())
-        with closing(psycopg2.connect(self.source.dsn())) as session, session, session.cursor() as cursor:
-            operations.fill(Transaction(cursor), Random(f"{self.seed} fill"))
+        self._make_tables()
         walsync = self._walsync = self._configure()
         pace = Pace(walsync, self._random, self._progress)
-        workload = Workload(self.source.dsn(), operations.operations(), seed=self.seed, style=Style(rate=RATE))
+        workload = Workload(self.source.dsn(), self._operations(), seed=self.seed, style=Style(rate=self.rate))
         workload.start()
         try:
             self._strike(pace)
         finally:
             tally = workload.stop()
-        pace.drain()
+        self._come_to_rest(pace)
         code = walsync.run(
             "run", "--until-caught-up", "--timeout", f"{CATCH_UP_SECONDS}s", timeout=CATCH_UP_SECONDS * 2
         )
@@ -139,16 +141,32 @@ class AcceptanceRun:
             tables += reading.compare(self.source.dsn(), other)
         return Outcome(self.seed, self._version, tally, self._happened, tables, self._leftovers())
 
+    def _come_to_rest(self, pace: Pace) -> None:
+        """End the process, now that the source is at rest."""
+        pace.drain()
+
+    def _make_tables(self) -> None:
+        execute(self.source.dsn(), *zoo.source_statements())
+        execute(self.target.dsn(), *zoo.target_statements())
+        with closing(psycopg2.connect(self.source.dsn())) as session, session, session.cursor() as cursor:
+            operations.fill(Transaction(cursor), Random(f"{self.seed} fill"))
+
+    def _operations(self) -> list[Operation]:
+        return operations.operations()
+
     def _configure(self) -> Walsync:
+        path = self._folder / "walsync.yaml"
+        path.write_text(yaml.safe_dump(self._content()), encoding="utf-8")
+        return Walsync(path, self._folder)
+
+    def _content(self) -> dict[str, object]:
+        """Return what stands in the configuration."""
         replica = {"name": "replica", "type": "postgres", "dsn": self.target.dsn()}
-        config = {
+        return {
             "source": {"dsn": self.source.dsn(), "tables": [f"{schema}.*" for schema in zoo.SCHEMAS]},
             "targets": [replica, *(other.entry for other in self._others)],
             "http": {"listen": f"127.0.0.1:{free_port()}"},
         }
-        path = self._folder / "walsync.yaml"
-        path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        return Walsync(path, self._folder)
 
     def _strike(self, pace: Pace) -> None:
         blows: list[tuple[str, Callable[[Pace], None]]] = [
@@ -176,8 +194,8 @@ class AcceptanceRun:
     def _progress(self) -> object:
         # Looked at here, so that a mistake is told at once and not by what it leads to.
         assert not self._complaints(), self._complaints()
-        if _query(self.target.dsn(), "SELECT FROM pg_tables WHERE schemaname = 'walsync' AND tablename = 'checkpoint'"):
-            return _query(self.target.dsn(), "SELECT max(lsn) FROM walsync.checkpoint")
+        if query(self.target.dsn(), "SELECT FROM pg_tables WHERE schemaname = 'walsync' AND tablename = 'checkpoint'"):
+            return query(self.target.dsn(), "SELECT max(lsn) FROM walsync.checkpoint")
         return None
 
     def _complaints(self) -> list[str]:
@@ -196,7 +214,7 @@ class AcceptanceRun:
 
     def _disconnect_target(self, pace: Pace) -> None:
         del pace
-        _execute(self.target.dsn(), _TERMINATE.format("application_name LIKE 'walsync%'"))
+        execute(self.target.dsn(), _TERMINATE.format("application_name LIKE 'walsync%'"))
 
     def _freeze_target(self, pace: Pace) -> None:
         self.target.pause()
@@ -210,15 +228,15 @@ class AcceptanceRun:
     def _disconnect_source(self, pace: Pace) -> None:
         del pace
         which = self._random.choice(("backend_type = 'walsender'", "application_name LIKE 'walsync%'"))
-        _execute(self.source.dsn(), _TERMINATE.format(which))
+        execute(self.source.dsn(), _TERMINATE.format(which))
 
     def _leftovers(self) -> list[str]:
         """Find what should have gone: slots, sessions, temporary tables, staged rows, complaints in the log."""
-        found = [f"slot {name}" for (name,) in _query(self.source.dsn(), _OTHER_SLOTS)]
+        found = [f"slot {name}" for (name,) in query(self.source.dsn(), _OTHER_SLOTS)]
         for server in (self.source, self.target):
             eventually(partial(_has_no_session, server.dsn()), 10, "the sessions of walsync to end")
-            found += [f"temporary table {name} on {server.version}" for (name,) in _query(server.dsn(), _TEMPORARY)]
-        checkpoints = _query(self.target.dsn(), "SELECT slot, target FROM walsync.checkpoint")
+            found += [f"temporary table {name} on {server.version}" for (name,) in query(server.dsn(), _TEMPORARY)]
+        checkpoints = query(self.target.dsn(), "SELECT slot, target FROM walsync.checkpoint")
         if checkpoints != [("walsync", "replica")]:
             found.append(f"checkpoints {checkpoints}")
         for other in self._others:
@@ -232,7 +250,8 @@ _SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'walsy
 _TEMPORARY = "SELECT oid::regclass::text FROM pg_class WHERE relpersistence = 't'"
 
 
-def _execute(dsn: str, *statements: str) -> None:
+def execute(dsn: str, *statements: str) -> None:
+    """Run statements, each by itself."""
     with closing(psycopg2.connect(dsn)) as session:
         session.autocommit = True
         with session.cursor() as cursor:
@@ -241,10 +260,11 @@ def _execute(dsn: str, *statements: str) -> None:
 
 
 def _has_no_session(dsn: str) -> bool:
-    return not _query(dsn, _SESSIONS)
+    return not query(dsn, _SESSIONS)
 
 
-def _query(dsn: str, sql: str) -> list[tuple[object, ...]]:
+def query(dsn: str, sql: str) -> list[tuple[object, ...]]:
+    """Return the rows of a statement."""
     with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
         cursor.execute(sql)
         return cursor.fetchall()

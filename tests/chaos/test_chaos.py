@@ -1,0 +1,25 @@
+"""The promise of isolation: whatever comes upon the five targets together, those who can go on, and all end equal."""
+
+import os
+from pathlib import Path
+
+import pytest
+from chaos.run import ChaosRun
+
+# The short form meets a source that restarts, SIGKILL, SIGSTOP and SIGTERM, a table that goes and comes, one that is
+# copied again, and targets held and cut before and after their commit.
+SEED = int(os.environ.get("WALSYNC_TEST_SEED", "259"))
+SHORT, LENGTH = 9, 40
+LONG = [pytest.param(seed, LENGTH, marks=pytest.mark.long) for seed in range(1, 21)]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("seed", "length"), [(SEED, SHORT), *LONG])
+def test_those_who_can_go_on_do_and_all_five_targets_end_equal(seed: int, length: int, tmp_path: Path) -> None:
+    with ChaosRun(seed, tmp_path, length=length) as run:
+        outcome = run.run()
+
+    print(outcome, run.output, sep="\n")  # noqa: T201 - shown when the test fails
+    assert outcome.looks > 0
+    assert outcome.differences == []
+    assert outcome.leftovers == []
