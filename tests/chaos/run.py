@@ -24,7 +24,7 @@ from acceptance.pace import Pace
 from acceptance.reading import Place
 from acceptance.run import AcceptanceRun, Outcome, execute, query
 from chaos.places import COME_AND_GO, COPIED, LEDGER, MIRROR, TABLES, Station, stations
-from chaos.schedule import TROUBLES, Blow, Cast, Step, draw
+from chaos.schedule import NO_BLOWS, TROUBLES, Blow, Cast, Step, draw
 from fix_proxy import Proxy
 from fix_replication import Command
 from fix_walsync import Walsync, eventually, free_port
@@ -60,11 +60,11 @@ class ChaosOutcome(Outcome):
     """How often a target was seen to go on while another was in trouble."""
 
     def __str__(self) -> str:
-        rows = sum(table.rows for table in self.tables)
+        rows, kills = sum(table.rows for table in self.tables), self.blows[Blow.KILL]
         return (
             f"seed {self.seed} on {self.version}: {self.tally.committed} transactions, {self.tally.rows} changes,"
-            f" {self.blows.total()} blows, {rows} rows, {self.looks} looks, {self.slowest_seconds:.1f} s at most:"
-            f" {'equal' if self.is_equal else 'NOT EQUAL'}"
+            f" {kills} kills, {self.blows.total() - kills} other blows, {rows} rows, {self.looks} looks,"
+            f" {self.slowest_seconds:.1f} s at most: {'equal' if self.is_equal else 'NOT EQUAL'}"
         )
 
 
@@ -146,7 +146,7 @@ class ChaosRun(AcceptanceRun):
             pace.pause(step.seconds, step.seconds)
             assert self._walsync.is_running, f"walsync ended by itself with {self._walsync.returncode}"
             assert not self._complaints(), self._complaints()
-            self._happened[step.blow.value] += 1
+            self._happened[step.blow.value] += step.blow not in NO_BLOWS
             print(f"{self._clock()} {step}")  # noqa: T201 - shown when the test fails
             self._do(step, pace)
 

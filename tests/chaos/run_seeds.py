@@ -48,7 +48,7 @@ def _record(outcomes: Iterable[Outcome | None], source: int) -> list[str]:
     return [
         f"commit {_commit()}; {engines}",
         f"{equal} of {len(every)} seeds equal; {transactions} transactions, {changes} changes, {rows} rows compared",
-        "survived: " + ", ".join(f"{number} {name}" for name, number in sorted(happened.items())),
+        "survived: " + ", ".join(f"{number} {name}" for name, number in sorted((+happened).items())),
         f"slowest target that could go on: {max((one.slowest_seconds for one in ran), default=0.0):.1f} s",
     ]
 

@@ -43,6 +43,9 @@ class Blow(StrEnum):
 TROUBLES: Final = (Blow.REFUSE, Blow.HOLD, Blow.GONE, Blow.LOSE_REQUEST, Blow.LOSE_ANSWER)
 """What happens to a target until it is back."""
 
+NO_BLOWS: Final = (Blow.THAW, Blow.BACK, Blow.LOOK)
+"""What does no harm."""
+
 _WEIGHTS: Final = {
     Blow.KILL: 4.0,
     Blow.FREEZE: 1.5,
