@@ -35,7 +35,7 @@ from walsync.target.selection import Selected
 _BATCH_CHANGES: Final = 20_000
 _BATCH_BYTES: Final = 16 * 1024**2
 _UNLIMITED: Final = 2**63
-_BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=15)
+_BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)
 _GIVEN_UP: Final = "the source kept more WAL for it than max_slot_lag: it was released, and is copied again"
 
 log: Logger = structlog.get_logger()

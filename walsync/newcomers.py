@@ -30,7 +30,7 @@ from walsync.target.slices import weigh
 from walsync.transaction.change import Transaction
 
 _EVERYTHING: Final = Limits(2**63, 2**63, 2**63)
-_BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=15)
+_BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)
 
 log: Logger = structlog.get_logger()
 
