@@ -65,6 +65,11 @@ class Feed:
         self._let_go(name)
         self.moved()
 
+    def skip_to(self, position: LSN) -> None:
+        """Go on at `position`, where that is above what was read; lets go of who lacks what lies between."""
+        for name in self.backlog.skip_to(position):
+            self._let_go(name)
+
     def wake(self) -> None:
         """Make every follower look again."""
         for notify in list(self._notify.values()):

@@ -200,7 +200,7 @@ class Pipeline:
                 if stream is None:
                     if self._interrupted.is_set():
                         return
-                    stream = await self.upstream.reopen_stream(session.prepared, session.resume_at, session.writer)
+                    stream = await self.upstream.reopen_stream(session.prepared, session.resume(), session.writer)
                     self._metrics.source_reconnects.inc()
                 self.source_error = None
                 opened, stream = stream, None

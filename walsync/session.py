@@ -73,13 +73,15 @@ class Session:
         held_from = self.hold.held_from
         return {name: lsn for name, lsn in self.acknowledgement.members.items() if lsn >= held_from}
 
-    @property
-    def resume_at(self) -> LSN:
-        """Where a broken stream goes on.
+    def resume(self) -> LSN:
+        """Say where a broken stream goes on, and let go of the targets for which that is too late.
 
-        What all targets have is not asked for again: it may be undecodable, in a publication made since.
+        What is confirmed is not asked for again: it may be undecodable, in a publication made since. Targets that the
+        hold slot keeps it for may lack it.
         """
-        return max(self.main.backlog.end, self.acknowledgement.confirmed)
+        position = max(self.main.backlog.end, self.acknowledgement.confirmed)
+        self.main.skip_to(position)
+        return position
 
     async def read(self, stream: Stream) -> None:
         """Read the main stream until it breaks or the session is drained."""

@@ -28,6 +28,7 @@ class Limits:
 
 @dataclass(slots=True)
 class _Cursor:
+    position: LSN  # that it was attached with
     next_entry: int  # counted from the log's beginning, trimmed entries included
     passed_bytes: int  # of all entries before it, likewise
     taken: int = 0  # entries from next_entry on that are in the target's hands
@@ -78,9 +79,22 @@ class Backlog:
                 break
             passed += 1
             passed_bytes += _weight(entry)
-        self._cursors[name] = _Cursor(passed, passed_bytes)
+        self._cursors[name] = _Cursor(position, passed, passed_bytes)
         self._trim()
         return True
+
+    def skip_to(self, position: LSN) -> list[str]:
+        """Go on at `position`, where it is above the end: the stream does not bring what lies between.
+
+        Returns the targets that lack it, which have no cursor here any more.
+        """
+        if position <= self.end:
+            return []
+        lacking = [name for name, cursor in self._cursors.items() if cursor.position < position]
+        for name in lacking:
+            self.detach(name)
+        self.start = self.end = position
+        return lacking
 
     def detach(self, name: str) -> None:
         """Forget the target's cursor: the log is no longer kept for it."""
@@ -163,7 +177,7 @@ class Backlog:
             self._trimmed += 1
             self._trimmed_bytes += _weight(entry)
             self.size_bytes -= _weight(entry)
-            self.start = entry.end_lsn
+            self.start = max(self.start, entry.end_lsn)  # skip_to may have raised it above what is still in hand
 
 
 def _weight(transaction: Transaction) -> int:
