@@ -7,8 +7,10 @@ from typing import Self
 
 import pytest
 from fix_postgres import Database
+from fix_proxy import Proxy
 from fix_replication import SECONDS, Command, Replication, Running, locked
 from fix_walsync import Walsync, eventually
+from psycopg2.extensions import parse_dsn
 
 from walsync.status import TargetState
 
@@ -133,6 +135,31 @@ def test_a_snapshot_on_demand_is_never_seen_empty_nor_half_and_brings_nothing_ba
     assert ordering.run("snapshot", timeout=SECONDS) == 1
     assert "WS7008" in ordering.output
     assert target.execute(STAGES) == []
+
+
+def test_an_order_for_a_target_that_is_away_says_what_it_waits_for_and_is_carried_out_later(
+    three: Replication,
+    target: Database,
+    new_proxy: Callable[[str, int], Proxy],
+    start_command: Callable[[Replication], Command],
+) -> None:
+    parts = parse_dsn(target.dsn)
+    away = new_proxy(parts["host"], int(parts["port"]))
+    command = start_command(replace(three, tables=TABLES, proxied={"near": away.dsn(target.name)}))
+    eventually(lambda: is_ready(command), SECONDS, "all tables to stream")
+    away.refuse()
+    away.cut()
+    three.source.execute("INSERT INTO t VALUES (4, 'meanwhile', 4)")
+    command.until_state(TargetState.RETRYING, "near")
+    target.execute("DELETE FROM u")
+    ordering = Walsync(command.walsync.config_path, command.walsync.cwd / "ordering")
+    ordering.cwd.mkdir()
+    ordering.start("snapshot", "--table", "public.u")
+    eventually(lambda: "near is retrying: its tables are copied" in ordering.output, SECONDS, "what it waits for")
+    away.accept()
+    assert ordering.wait(SECONDS) == 0
+    assert "near: public.u is there, 3 rows" in ordering.output
+    three.assert_equal(ALL[1])
 
 
 def counts(target: Database) -> tuple[int, int]:

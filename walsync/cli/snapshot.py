@@ -15,6 +15,7 @@ from walsync.lsn import LSN, ZERO
 from walsync.status import Status, TableProgress, TableStatus, TargetState
 
 _LOOK_SECONDS: Final = 0.5
+_AWAY: Final = frozenset({TargetState.RETRYING, TargetState.PARKED, TargetState.NEEDS_SNAPSHOT})
 
 _Table: TypeAlias = tuple[str, str]
 """A target, and one of its tables."""
@@ -43,6 +44,7 @@ async def _copy(config: Config, target: str | None, table: str | None, *, wait: 
     if not wait:
         click.echo(f"{len(waiting)} tables will be copied: walsync status --watch")
         return
+    told: set[str] = set()
     while waiting:
         await asyncio.sleep(_LOOK_SECONDS)
         status = await ask(config.http)
@@ -53,7 +55,9 @@ async def _copy(config: Config, target: str | None, table: str | None, *, wait: 
                 waiting.discard((name, one))
                 rows = "" if state.rows is None else f"{state.rows:,} rows, "
                 click.echo(f"{name}: {one} is there, {rows}as of {state.synced_lsn}")
-        _refuse_stopped(status, {name for name, _ in waiting})
+        waited_for = {name for name, _ in waiting}
+        _refuse_stopped(status, waited_for)
+        told |= _tell_who_is_away(status, waited_for - told)
 
 
 def _positions(status: Status | None) -> dict[_Table, LSN]:
@@ -71,6 +75,13 @@ def _tables(status: Status) -> Iterator[tuple[str, str, TableStatus]]:
     for target in status.targets:
         for one, state in target.tables.items():
             yield target.name, one, state
+
+
+def _tell_who_is_away(status: Status, names: set[str]) -> set[str]:
+    away = [target for target in status.targets if target.name in names and target.state in _AWAY]
+    for target in away:
+        click.echo(f"{target.name} is {target.state.value}: its tables are copied when it is back", err=True)
+    return {target.name for target in away}
 
 
 def _refuse_stopped(status: Status, waited_for: set[str]) -> None:
