@@ -37,14 +37,19 @@ async def until_registering(apart: Replication, running: Running) -> None:
     await running.until(lambda: running.state("near") is TargetState.STREAMING, "the other target to stream")
 
 
+async def leave_behind(apart: Replication, running: Running) -> None:
+    """Wait until the far target is being registered, and change more than the backlog holds."""
+    await until_registering(apart, running)
+    insert(apart, 1, 100)
+    await until_near_has(apart, running, 101)
+
+
 async def test_a_target_that_goes_away_while_it_is_registered_is_copied_when_it_is_back(
     apart: Replication, away: Proxy
 ) -> None:
     close_before(away, b"INSERT INTO walsync.checkpoint")
     async with apart.running() as running:
-        await until_registering(apart, running)
-        insert(apart, 1, 100)
-        await until_near_has(apart, running, 101)
+        await leave_behind(apart, running)
         await running.until(lambda: hold(apart) is not None, "the hold slot")
         away.accept()
         await running.until_streaming()
@@ -57,9 +62,7 @@ async def test_a_target_that_goes_away_while_it_is_registered_is_copied_when_it_
 async def test_a_target_that_was_never_reached_is_copied_by_a_later_run(apart: Replication, away: Proxy) -> None:
     close_before(away, b"INSERT INTO walsync.checkpoint")
     async with apart.running() as running:
-        await until_registering(apart, running)
-        insert(apart, 1, 100)
-        await until_near_has(apart, running, 101)
+        await leave_behind(apart, running)
         await running.until(lambda: running.state("far") is TargetState.PARKED, "the one to be parked")
         await running.until(lambda: hold(apart) is not None, "the hold slot")
     away.accept()
@@ -72,9 +75,7 @@ async def test_a_target_that_is_registered_while_the_main_stream_has_passed_it_i
 ) -> None:
     close_before(away, b"INSERT INTO walsync.checkpoint")
     async with apart.running() as running:
-        await until_registering(apart, running)
-        insert(apart, 1, 100)
-        await until_near_has(apart, running, 101)
+        await leave_behind(apart, running)
         await running.until(lambda: hold(apart) is not None, "the hold slot")
         closed = close_before(away, b"COPY")
         away.accept()

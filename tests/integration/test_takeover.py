@@ -205,13 +205,19 @@ def epoch(command: Command) -> int:
     return int(command.log("slot_taken")[-1]["epoch"])
 
 
+def start_both(replication: Replication, start: Callable[[], Command]) -> tuple[Command, Command]:
+    """Start one that streams, and one that waits for the slot."""
+    first = start()
+    first.until_state(TargetState.STREAMING)
+    second = start()
+    until_waiting(replication, second)
+    return first, second
+
+
 def test_a_second_process_waits_and_takes_over_when_the_first_is_killed(
     replication: Replication, start: Callable[[Kind], Command], kind: Kind
 ) -> None:
-    first = start(kind)
-    first.until_state(TargetState.STREAMING)
-    second = start(kind)
-    until_waiting(replication, second)
+    first, second = start_both(replication, lambda: start(kind))
     until_written(first, insert(replication, "by the first"))
     first.walsync.sigkill()
     until_written(second, insert(replication, "by the second"))
@@ -222,10 +228,7 @@ def test_a_second_process_waits_and_takes_over_when_the_first_is_killed(
 def test_a_process_that_was_frozen_and_replaced_is_fenced_when_it_goes_on(
     replication: Replication, start: Callable[[Kind], Command], kind: Kind
 ) -> None:
-    first = start(kind)
-    first.until_state(TargetState.STREAMING)
-    second = start(kind)
-    until_waiting(replication, second)
+    first, second = start_both(replication, lambda: start(kind))
     signal_to(first, signal.SIGSTOP)
     meanwhile = insert(replication, "meanwhile")  # it lies in the frozen one's socket, too
     eventually(lambda: second.log("slot_taken"), SECONDS, "the second to take the slot")
@@ -263,10 +266,7 @@ def test_a_process_that_is_frozen_inside_a_transaction_does_not_keep_the_checkpo
     replication: Replication, start: Callable[[Kind], Command], target: Database, request: pytest.FixtureRequest
 ) -> None:
     kind = postgres(request)
-    first = start(kind)
-    first.until_state(TargetState.STREAMING)
-    second = start(kind)
-    until_waiting(replication, second)
+    first, second = start_both(replication, lambda: start(kind))
     with locked(target, "lines"):
         meanwhile = insert(replication, "meanwhile")
         eventually(lambda: _holds_the_checkpoint(target, epoch(first)), SECONDS, "the batch to wait inside")
