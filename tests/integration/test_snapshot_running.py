@@ -26,6 +26,12 @@ ANALYZE b;
 THREE_PARTS = 20_000
 """Of rows of 2 kB, four in a block: 5,000 blocks, of which a session takes 2,048 at a time."""
 
+KEY_GONE_BYTES = 6 * 1024**2
+KEYS = """
+SELECT conrelid::regclass::text, conname::text FROM pg_constraint
+WHERE contype = 'p' AND connamespace = 'public'::regnamespace ORDER BY 1
+"""
+
 READING = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name LIKE 'walsync %% snapshot' AND query LIKE 'COPY %%'
@@ -49,13 +55,15 @@ async def test_after_a_kill_in_the_middle_of_the_second_table_the_first_is_not_r
     def of_b() -> TableStatus | None:
         status = command.target("replica")
         table = status.tables.get("public.b") if status is not None else None
-        return table if table is not None and table.state is TableProgress.COPYING and table.rows else None
+        copying = table is not None and table.state is TableProgress.COPYING
+        return table if copying and table is not None and (table.bytes or 0) > KEY_GONE_BYTES else None
 
-    eventually(of_b, SECONDS, "rows of the second table")
+    eventually(of_b, SECONDS, "so many rows of the second table that it has no key for the time being")
     eventually(lambda: source.execute(READING)[0][0] == 3, SECONDS, "three sessions to read it")
     command.walsync.sigkill()
     eventually(lambda: source.execute(OURS)[0][0] == 0, SECONDS, "sessions and slots of the snapshot to go")
     assert target.execute("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)") == [(1000, 0)]
+    assert target.execute(KEYS) == [("a", "a_pkey"), ("b", "b_pkey")]
 
     content = yaml.safe_load(command.walsync.config_path.read_text())
     command.walsync.config_path.write_text(yaml.safe_dump({**content, "snapshot": {"workers": 3}}))
@@ -65,6 +73,7 @@ async def test_after_a_kill_in_the_middle_of_the_second_table_the_first_is_not_r
     eventually(lambda: target.execute("SELECT count(*) FROM a") == [(1001,)], SECONDS, "the row from the stream")
     copied = [(line["table"], line["rows"]) for line in command.log("table_copied")]
     assert copied == [("public.a", 1000), ("public.b", THREE_PARTS - 10)]
+    assert target.execute(KEYS) == [("a", "a_pkey"), ("b", "b_pkey")]
     for query in ("TABLE a ORDER BY id", "SELECT id, md5(body) FROM b ORDER BY id"):
         assert target.execute(query) == source.execute(query)
 

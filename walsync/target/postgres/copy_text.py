@@ -8,19 +8,35 @@ from concurrent.futures import Future
 class CopyReader:
     """What ``copy_expert`` reads from: one chunk per call, with the next one fetched meanwhile, so two in memory.
 
-    psycopg2 swallows what `read` raises; `failure` keeps it.
+    psycopg2 swallows what `read` raises; `failure` keeps it. `is_at_end` tells an end from a pause.
     """
 
     def __init__(self, chunks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
         self.failure: BaseException | None = None
+        self.is_at_end = False
+        self._until_pause: int | None = None
         self._chunks = chunks
         self._loop = loop
         self._stopped = False
         self._reading = asyncio.Lock()
         self._pending: Future[bytes] | None = None
 
+    def pause_after(self, size: int) -> None:
+        """End once when `size` bytes have been read, at the end of a line, though more may follow."""
+        self._until_pause = size
+
     def read(self, _size: int = -1) -> bytes:
         """Give the next chunk, whatever its size; empty at the end."""
+        if self._until_pause is not None and self._until_pause <= 0:
+            self._until_pause = None
+            return b""
+        chunk = self._take()
+        self.is_at_end = not chunk
+        if self._until_pause is not None:
+            self._until_pause -= len(chunk)
+        return chunk
+
+    def _take(self) -> bytes:
         try:
             chunk = (self._pending or self._fetch()).result()
             self._pending = self._fetch() if chunk else None

@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 import psycopg2
+from psycopg2.errorcodes import UNIQUE_VIOLATION
 
 from walsync.errors import TargetRefused, TargetUnavailable
 from walsync.postgres import describe
@@ -74,5 +75,8 @@ def _longest(table: dict[str, tuple[str, str]], state: str) -> tuple[str, str] |
 
 def _without_values(error: psycopg2.Error) -> str:
     """Drop what class 22 quotes: there it is the value; elsewhere a table, column or constraint."""
+    if error.pgcode == UNIQUE_VIOLATION and error.diag.constraint_name:
+        # The server has other words where it meets the two rows while it builds the index.
+        return f'duplicate key value violates unique constraint "{error.diag.constraint_name}"'
     sentence = describe(error)
     return _QUOTED.sub('"…"', sentence) if (error.pgcode or "").startswith("22") else sentence

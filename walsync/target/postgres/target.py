@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final
 from uuid import UUID
 
 import psycopg2
@@ -18,11 +19,15 @@ from walsync.target.postgres.checkpoint import CheckpointStore
 from walsync.target.postgres.client import Client, Session, require_writer
 from walsync.target.postgres.copy_text import CopyReader
 from walsync.target.postgres.failures import CONNECTION_LOST
+from walsync.target.postgres.late_keys import put_back, take_off
 from walsync.target.postgres.plan import Plans
 from walsync.target.postgres.schema import compare, prepare
 from walsync.target.postgres.settings import PostgresSettings
 from walsync.target.postgres.stage import Stages
 from walsync.transaction.change import Transaction
+
+_MANY_ROWS_BYTES: Final = 4 * 1024**2
+"""COPY text, some 30,000 rows. To take keys off and put them back costs 20 ms, and saves 0.7 µs per row at least."""
 
 
 class PostgresTarget(Target):
@@ -211,9 +216,12 @@ class PostgresTarget(Target):
         name = quote(*table.target_name)
         with session.connection.cursor() as cursor:
             self._store.fence(cursor, writer)
-            empty = f"TRUNCATE {name}" if target.referenced_by <= {target.oid} else f"DELETE FROM {name}"
-            cursor.execute(empty)
-            rows = _fill(cursor, name, table, reader)
+            if target.referenced_by <= {target.oid}:
+                cursor.execute(f"TRUNCATE {name}")
+                rows = _fill_locked(cursor, name, table, reader)
+            else:
+                cursor.execute(f"DELETE FROM {name}")
+                rows = _fill(cursor, name, table, reader)
             self._store.store_table_state(cursor, table, state)
         return rows
 
@@ -235,6 +243,18 @@ class PostgresTarget(Target):
 
     def _note(self, session: Session) -> None:
         self.replica_role = session.replica_role
+
+
+def _fill_locked(cursor: Cursor, name: str, table: Table, reader: CopyReader) -> int:
+    """Copy into a table that nobody else sees until COMMIT; when its rows turn out to be many, without its keys."""
+    reader.pause_after(_MANY_ROWS_BYTES)
+    rows = _fill(cursor, name, table, reader)
+    if reader.is_at_end:
+        return rows
+    keys = take_off(cursor, name)
+    rows += _fill(cursor, name, table, reader)
+    put_back(cursor, name, keys)
+    return rows
 
 
 def _fill(cursor: Cursor, name: str, table: Table, reader: CopyReader) -> int:
