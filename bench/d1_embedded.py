@@ -22,10 +22,10 @@ from recording import options, record
 from watch import Watch
 from writing import WRITER, write
 
+from walsync.interpreter import settle
 from walsync.lsn import LSN
 from walsync.relation import Column, Relation, ReplicaIdentity
 from walsync.row import write_tuple
-from walsync.service import SWITCH_SECONDS
 from walsync.source.pgtype import PgType
 from walsync.source.table import Table, TableColumn
 from walsync.target.base import Batch
@@ -181,7 +181,7 @@ def measure(rows: int) -> tuple[float, float, float, float]:
 def main() -> int:
     """Measure, print, record; 0 if the speed wanted is there."""
     arguments = options(100_000).parse_args()
-    sys.setswitchinterval(SWITCH_SECONDS)  # as `walsync run` does
+    settle()  # as `walsync run` does
     bare_rate, our_rate, bare_blocked, blocked = measure(arguments.rows)
     ratio = our_rate / bare_rate
     line = (

@@ -19,10 +19,10 @@ from recording import options, record
 
 from walsync.config import Config
 from walsync.demo.engines import PostgresServer
+from walsync.interpreter import settle
 from walsync.metrics import Metrics
 from walsync.pipeline import Pipeline
 from walsync.progress import Progress
-from walsync.service import SWITCH_SECONDS
 from walsync.status import TargetState
 from walsync.target.base import Batch
 
@@ -237,7 +237,7 @@ def main() -> int:
     parser = options(400_000)
     parser.add_argument("--seconds", type=float, default=15.0)
     arguments = parser.parse_args()
-    sys.setswitchinterval(SWITCH_SECONDS)  # as a process of walsync does
+    settle()  # as a process of walsync does
     good, line = asyncio.run(measure(arguments.rows, arguments.seconds))
     print(line)
     if arguments.record:

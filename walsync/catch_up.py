@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from walsync.backlog.backlog import Backlog
+from walsync.backlog.settings import BacklogSettings
 from walsync.errors import SourceUnavailable, WalsyncError
 from walsync.feed import Feed
 from walsync.logs import Logger
@@ -23,10 +24,16 @@ log: Logger = structlog.get_logger()
 class Lane:
     """One stream on which targets catch up; it ends with its last follower."""
 
-    def __init__(self, upstream: Upstream, start: LSN, max_bytes: int, durable: Callable[[str], LSN | None]) -> None:
-        self.feed: Final = Feed(upstream, Backlog(max_bytes, start), self._confirmed)
+    def __init__(
+        self,
+        upstream: Upstream,
+        backlog: Backlog,
+        durable: Callable[[str], LSN | None],
+        pause: Callable[[float], None],
+    ) -> None:
+        self.feed: Final = Feed(upstream, backlog, self._confirmed, pause=pause)
         self.error: WalsyncError | None = None
-        self._start = start
+        self._start = backlog.start
         self._durable = durable
         self._followers: set[str] = set()
         self._reading: asyncio.Task[None] | None = None
@@ -81,16 +88,23 @@ class Lane:
 
 
 class CatchUp:
-    """All lanes of a session; `limit` of them at a time."""
+    """All lanes of a session, few of them at a time. `durable` tells what a target has; `pause` is as in Reader."""
 
     def __init__(
-        self, upstream: Upstream, prepared: Prepared, max_bytes: int, limit: int, durable: Callable[[str], LSN | None]
+        self,
+        upstream: Upstream,
+        prepared: Prepared,
+        settings: BacklogSettings,
+        durable: Callable[[str], LSN | None],
+        *,
+        pause: Callable[[float], None],
     ) -> None:
         self._upstream = upstream
         self._prepared = prepared
-        self._max_bytes = max_bytes
+        self._max_bytes = settings.max_bytes
+        self._pause = pause
         self._durable = durable
-        self._turn = asyncio.Semaphore(limit)
+        self._turn = asyncio.Semaphore(settings.catch_up_streams)
         self._lanes: list[Lane] = []
 
     async def join(self, name: str, position: LSN, notify: Callable[[], None]) -> Lane:
@@ -100,7 +114,7 @@ class CatchUp:
             if found := self._find(name, position, notify):  # somebody opened it while this one waited
                 self._turn.release()
                 break
-            lane = Lane(self._upstream, position, self._max_bytes, self._durable)
+            lane = Lane(self._upstream, Backlog(self._max_bytes, position), self._durable, self._pause)
             lane.follow(name, position, notify)
             self._lanes.append(lane)  # at once: those that come back together share it
             try:

@@ -27,6 +27,7 @@ from walsync.newcomers import Newcomers
 from walsync.ownership import Ownership
 from walsync.path import Path
 from walsync.progress import Progress
+from walsync.right_of_way import Ahead, Between, Turn
 from walsync.status import TargetState
 from walsync.tables import Tables
 from walsync.target.base import Batch, Target
@@ -72,6 +73,7 @@ class Delivery:
         self._log = log.bind(target=target.name)
         transactions = batch.transactions or _UNLIMITED
         self._limits = Limits(transactions, _BATCH_CHANGES, _BATCH_BYTES)
+        self._turn: Turn = Ahead(path.way, self._limits)
         self._feed = path.main
         self._lane: Lane | None = None
         self._work = Interruptible()
@@ -262,7 +264,7 @@ class Delivery:
         self._path.main.leave(self.name)
         self._enter(TargetState.PARKED, f"the main stream has passed {position}: waits for one of its own")
         self._lane = await self._path.catch_up.join(self.name, position, self.notify)
-        self._feed = self._lane.feed
+        self._feed, self._turn = self._lane.feed, Between(self._path.way, self._limits)
         self._enter(TargetState.CATCHING_UP, f"reads on its own from {position}")
 
     async def _stays(self) -> bool:
@@ -281,6 +283,7 @@ class Delivery:
     async def _leave_lane(self) -> None:
         if self._lane is not None:
             lane, self._lane, self._feed = self._lane, None, self._path.main
+            self._turn = Ahead(self._path.way, self._limits)
             await self._path.catch_up.leave(self.name, lane)
 
     def _settle(self) -> None:
@@ -299,12 +302,13 @@ class Delivery:
 
     async def _deliver(self) -> None:
         feed = self._feed
-        taken = feed.backlog.take(self.name, self._limits)
+        taken = feed.backlog.take(self.name, self._turn.limits)
         keep, position = self._tables.keep, self.progress.position
         wanted = [kept for entry in taken if (kept := keep(entry, position)) is not None]
         position = max(self.progress.position, taken[-1].end_lsn)
         if wanted:
-            await self._write(Batch(self.progress.checkpoint, position, wanted))
+            async with self._turn.taking(sum(len(transaction.changes) for transaction in wanted)):
+                await self._write(Batch(self.progress.checkpoint, position, wanted))
         else:
             self.progress.position = position
             if self._checkpoint_is_due():

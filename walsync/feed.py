@@ -26,7 +26,7 @@ class Feed:
     """A backlog, filled by one reader at a time, and who follows it.
 
     `confirmed` tells what the stream may confirm, `received` hears of everything that was read, with its bytes, and
-    `left` of who follows no longer; `keep` leaves of a transaction what is wanted.
+    `left` of who follows no longer; `keep` leaves of a transaction what is wanted. `pause` is the reader's.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Feed:
         received: Received | None = None,
         left: Callable[[str], None] | None = None,
         keep: Callable[[Transaction], Transaction] | None = None,
+        pause: Callable[[float], None] | None = None,
     ) -> None:
         self.backlog = backlog
         self.received_at = time.monotonic()
@@ -47,6 +48,7 @@ class Feed:
         self._received = received
         self._left = left
         self._keep = keep
+        self._pause = pause
         self._notify: dict[str, Callable[[], None]] = {}
         self._reader: Reader | None = None
         self._draining = False
@@ -101,7 +103,7 @@ class Feed:
 
     async def read(self, stream: Stream) -> None:
         """Read the stream into the backlog until it breaks or `stop` is called."""
-        reader = Reader(stream, self._deliver)
+        reader = Reader(stream, self._deliver, pause=self._pause)
         self._reader = reader
         self.is_reading = True
         self.received_at = time.monotonic()

@@ -117,7 +117,7 @@ class Newcomers:
 
     async def _read(self, stream: Stream, start: LSN) -> None:
         backlog = Backlog(self._path.backlog_bytes, start)
-        feed = Feed(self._path.upstream, backlog, lambda: start, keep=self._keep)
+        feed = Feed(self._path.upstream, backlog, lambda: start, keep=self._keep, pause=self._path.way.give)
         feed.follow(self._copying.target, start, self._notify)
         self._waiting = [one.table for one in self._joining.values()]
         self._feed = feed

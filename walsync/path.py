@@ -7,6 +7,7 @@ from walsync.checkpoint.acknowledgement import Acknowledgement
 from walsync.feed import Feed
 from walsync.holding import Hold
 from walsync.metrics import Metrics
+from walsync.right_of_way import RightOfWay
 from walsync.snapshots import Snapshots
 from walsync.target.base import Writer
 from walsync.upstream import Prepared, Upstream
@@ -25,5 +26,6 @@ class Path:
     snapshots: Snapshots
     acknowledgement: Acknowledgement
     metrics: Metrics
+    way: RightOfWay
     backlog_bytes: int
     """How much a backlog holds, of whichever stream."""

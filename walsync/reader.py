@@ -4,7 +4,9 @@ It answers the server on time whatever the targets do: while the backlog is full
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from walsync.lsn import LSN
 from walsync.pgoutput.decoder import Decoder
@@ -12,11 +14,15 @@ from walsync.source.stream import Frame, Keepalive, Stream
 from walsync.transaction.assembler import Assembler
 from walsync.transaction.change import Transaction
 
+_FRAMES_PER_STEP: Final = 128
+"""Some two milliseconds of decoding."""
+
 
 class Reader:
     """One stream, read until it breaks or `stop` is called. `deliver` is called in the reader's thread.
 
-    `assembler` is a new one, for whoever wants to look into it.
+    `assembler` is a new one, for whoever wants to look into it. With `pause` it reads in small steps, and
+    calls that after each with the seconds that it took.
     """
 
     def __init__(
@@ -24,9 +30,11 @@ class Reader:
         stream: Stream,
         deliver: Callable[[Sequence[Transaction], int], None],
         assembler: Assembler | None = None,
+        pause: Callable[[float], None] | None = None,
     ) -> None:
         self._stream = stream
         self._deliver = deliver
+        self._pause = pause
         self._room = threading.Event()
         self._room.set()
         self._stopping = False
@@ -38,7 +46,7 @@ class Reader:
         try:
             while not self._stopping:
                 if self._room.wait(self._stream.send_status_when_due()):
-                    self._take(self._stream.read())
+                    self._step()
             self._stream.send_status()
         finally:
             self._stream.close()
@@ -65,6 +73,15 @@ class Reader:
         self._stopping = True
         self._room.set()
         self._stream.wake()
+
+    def _step(self) -> None:
+        if self._pause is None:
+            self._take(self._stream.read())
+            return
+        frames = self._stream.read(_FRAMES_PER_STEP)
+        started = time.monotonic()
+        self._take(frames)
+        self._pause(time.monotonic() - started)
 
     def _take(self, frames: Sequence[Frame]) -> None:
         transactions: list[Transaction] = []

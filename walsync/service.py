@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ import structlog
 from walsync.config import Config
 from walsync.errors import WalsyncError
 from walsync.http.server import serve
+from walsync.interpreter import settled
 from walsync.logs import Logger
 from walsync.metrics import Metrics
 from walsync.observer import Observer
@@ -22,11 +22,6 @@ from walsync.pipeline import Pipeline
 DONE: Final = 0
 NOT_CAUGHT_UP: Final = 3
 INTERRUPTED: Final = 130
-
-SWITCH_SECONDS: Final = 0.001
-"""How long a thread may keep Python while another one waits. Python's default of 5 ms is as long as encoding a request
-takes: a target's thread, which needs Python for a moment between two statements, would wait for all of it. Measured on
-D1 embedded (bench/d1_embedded.py): 0.66 to 0.76 of the bare loop instead of 0.52 to 0.60."""
 
 _THREADS: Final = 8  # the reader, the source's session, what a cancelled call still occupies
 _THREADS_PER_TARGET: Final = 2
@@ -68,7 +63,6 @@ async def run(
 
     `read` gives the configuration as it is later, when it is to be taken again; without it, it stays the same.
     """
-    sys.setswitchinterval(SWITCH_SECONDS)
     # A target may wait in a thread of its own, for a slot or a COPY: none of them may take the reader's. Python's
     # default is 4 more than the cores.
     targets = max(len(config.targets), _TARGETS_LATER)
@@ -77,7 +71,7 @@ async def run(
     metrics = Metrics()
     pipeline = Pipeline(config, metrics)
     control = Control(pipeline, read or (lambda: config))
-    async with serve(config.http, Observer(pipeline), metrics, control), _signals(pipeline, control):
+    async with settled(), serve(config.http, Observer(pipeline), metrics, control), _signals(pipeline, control):
         running = asyncio.create_task(pipeline.run())
         if not until_caught_up:
             await running

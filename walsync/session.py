@@ -16,6 +16,7 @@ from walsync.logs import Logger
 from walsync.lsn import LSN
 from walsync.metrics import Metrics
 from walsync.path import Path
+from walsync.right_of_way import RightOfWay
 from walsync.snapshots import Snapshots
 from walsync.source.stream import Stream
 from walsync.target.base import Writer
@@ -43,9 +44,8 @@ class Session:
             received=metrics.count_received,
             left=self.hold.want,
         )
-        self.catch_up = CatchUp(
-            upstream, prepared, config.backlog.max_bytes, config.backlog.catch_up_streams, self.acknowledgement.durable
-        )
+        self._way = RightOfWay()
+        self.catch_up = CatchUp(upstream, prepared, config.backlog, self.acknowledgement.durable, pause=self._way.give)
         self.snapshots = Snapshots(upstream, config.snapshot, lambda: self.acknowledgement.confirmed)
         self.deliveries: dict[str, Delivery] = {}
         self._upstream = upstream
@@ -64,6 +64,7 @@ class Session:
             self.snapshots,
             self.acknowledgement,
             self._metrics,
+            self._way,
             self._backlog_bytes,
         )
 

@@ -145,15 +145,15 @@ class Stream:
         with suppress(OSError):
             self._waker.send(b"\0")
 
-    def read(self) -> Sequence[Frame]:
-        """Return the frames that have arrived, after waiting for the first until the next status update is due."""
+    def read(self, most: int = _FRAMES_PER_READ) -> Sequence[Frame]:
+        """Return what has arrived, up to `most` frames; waits for the first until the next status update is due."""
         self.send_status_when_due()
-        frames = self._arrived()
+        frames = self._arrived(most)
         if frames:
             return frames
         if self._copy.wait(max(0.0, self._status_due - time.monotonic()), self._woken.fileno()):
             self._copy.receive()
-            return self._arrived()
+            return self._arrived(most)
         self._refuse_silence()
         return ()
 
@@ -179,10 +179,10 @@ class Stream:
         self._woken.close()
         self._waker.close()
 
-    def _arrived(self) -> list[Frame]:
+    def _arrived(self, most: int) -> list[Frame]:
         frames: list[Frame] = []
         read = self._copy.read
-        while len(frames) < _FRAMES_PER_READ and (raw := read()) is not None:
+        while len(frames) < most and (raw := read()) is not None:
             if raw[0] == ord("w") and len(raw) > _WAL_DATA.size:
                 _, data_start, _, server_time = _WAL_DATA.unpack_from(raw)
                 frames.append(WalData(data_start, server_time, raw[_WAL_DATA.size :]))

@@ -1,0 +1,145 @@
+"""Who follows the main stream goes first: whoever catches up takes small steps, and lets the others pass between two.
+
+They share this process's Python, and often a machine. A target that lacks a million changes would else keep those that
+have everything waiting for each of its batches.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Final, Protocol
+
+from walsync.backlog.backlog import Limits
+
+_IN_USE_SECONDS: Final = 1.0
+"""So long after its last batch the main stream counts as in use."""
+
+_WAIT_STEPS: Final = 3
+"""How many times as long as a step anybody waits after it, at most: who catches up has a quarter of the time."""
+
+_WAIT_SECONDS: Final = 0.02
+"""The longest that anybody waits between two steps."""
+
+_STEP_SECONDS: Final = 0.005
+"""What the changes of a step may take, beside the way to the target; as long as that way, where that is longer."""
+
+_FEWEST_CHANGES: Final = 16
+"""The first step: what it takes is, but for little, the way to the target."""
+
+
+class RightOfWay:
+    """Knows whether somebody on the main stream is at work; `give` is for any thread, all else for the event loop.
+
+    `clock` gives seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock: Final = clock
+        self._at_work = 0
+        self._used_at = float("-inf")
+        self._is_free = threading.Event()
+        self._is_free.set()
+        self._was_freed = asyncio.Event()
+        self._was_freed.set()
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether the main stream has brought changes of late."""
+        return self._at_work > 0 or self.clock() - self._used_at < _IN_USE_SECONDS
+
+    def take(self) -> None:
+        """Begin to write what the main stream has brought."""
+        self._at_work += 1
+        self._is_free.clear()
+        self._was_freed.clear()
+
+    def leave(self) -> None:
+        """End what `take` began."""
+        self._at_work -= 1
+        self._used_at = self.clock()
+        if not self._at_work:
+            self._is_free.set()
+            self._was_freed.set()
+
+    def give(self, seconds: float) -> None:
+        """Let the others pass after a step that took so long."""
+        self._is_free.wait(_wait_seconds(seconds))
+
+    async def let_pass(self, seconds: float) -> None:
+        """Do the same on the event loop."""
+        waiting = asyncio.ensure_future(self._was_freed.wait())
+        await asyncio.wait([waiting], timeout=_wait_seconds(seconds))
+        waiting.cancel()
+
+
+class Turn(Protocol):
+    """How a target takes its batches."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the next batch may hold."""
+        ...
+
+    def taking(self, changes: int) -> AbstractAsyncContextManager[None]:
+        """Surround the write of a batch with so many changes."""
+        ...
+
+
+class Ahead:
+    """The turn of who follows the main stream: as much as there is, at once."""
+
+    def __init__(self, way: RightOfWay, limits: Limits) -> None:
+        self.limits = limits
+        self._way = way
+
+    @asynccontextmanager
+    async def taking(self, changes: int) -> AsyncIterator[None]:
+        """Go first."""
+        del changes
+        self._way.take()
+        try:
+            yield
+        finally:
+            self._way.leave()
+
+
+class Between:
+    """The turn of who catches up: in steps of some milliseconds while the main stream is in use, else like the others.
+
+    How many changes that are differs by a factor of a hundred between targets: it is found by trying.
+    """
+
+    def __init__(self, way: RightOfWay, limits: Limits) -> None:
+        self._way = way
+        self._limits = limits
+        self._changes = _FEWEST_CHANGES
+        self._least_seconds = float("inf")
+
+    @property
+    def limits(self) -> Limits:
+        """What the next batch may hold."""
+        return replace(self._limits, changes=self._changes) if self._way.is_in_use else self._limits
+
+    @asynccontextmanager
+    async def taking(self, changes: int) -> AsyncIterator[None]:
+        """Learn from how long it takes, and let the others pass."""
+        is_in_use, started = self._way.is_in_use, self._way.clock()
+        yield
+        seconds = self._way.clock() - started
+        self._least_seconds = min(self._least_seconds, seconds)
+        if is_in_use:
+            self._learn(changes, seconds)
+            await self._way.let_pass(seconds)
+
+    def _learn(self, changes: int, seconds: float) -> None:
+        if seconds - self._least_seconds > max(_STEP_SECONDS, self._least_seconds):
+            self._changes = max(_FEWEST_CHANGES, self._changes // 2)
+        elif 2 * changes > self._changes:
+            self._changes = min(self._limits.changes, 2 * self._changes)
+
+
+def _wait_seconds(step_seconds: float) -> float:
+    return min(_WAIT_STEPS * step_seconds, _WAIT_SECONDS)
