@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from threading import Event
 
 from fix_isolation import ROWS, hold, insert, park, until_dropped, until_near_has, until_passed
 from fix_postgres import Database
 from fix_proxy import Proxy
-from fix_replication import Replication, Running, checkpoint, locked
+from fix_replication import SECONDS, Replication, Running, checkpoint, locked
 from psycopg2.extensions import parse_dsn
 
 from walsync.status import TargetState
@@ -127,3 +128,30 @@ async def test_a_target_renewed_once_is_not_renewed_by_itself_when_it_is_rewound
         away.accept()
         insert(apart, 311, 311)
         assert await running.until_stopped("far") == "WS5001"
+
+
+async def test_a_parked_target_does_not_follow_the_main_stream_over_what_a_reconnect_left_out(
+    apart: Replication, away: Proxy, new_proxy: Callable[[str, int], Proxy]
+) -> None:
+    async with apart.running() as running:
+        await running.until_streaming()
+        await park(apart, running, away, last=300)
+        await until_passed(apart, running)
+    # As after a crash before the slot was told: it begins below what the parked one has, and what the other has.
+    apart.source.execute("SELECT pg_drop_replication_slot(%s)", apart.slot)
+    apart.source.execute("SELECT pg_copy_logical_replication_slot(%s, %s)", f"{apart.slot}_hold", apart.slot)
+    parts = parse_dsn(apart.source.dsn)
+    line = new_proxy(parts["host"], int(parts["port"]))
+    followed = Event()
+    line.on_bytes("to_client", b"x" * 1000, lambda: line.cut() if followed.wait(SECONDS) else None)
+    away.accept()
+    changes = {**apart.changes, "source": {"dsn": line.dsn(apart.source.name)}}
+    async with replace(apart, changes=changes).running() as running:
+        # The main stream would bring what it lacks: it follows, and the stream breaks before anything was read.
+        await running.until(lambda: running.state("far") is TargetState.CATCHING_UP, "the parked one to be back")
+        followed.set()
+        await running.until_streaming()
+        insert(apart, 301, 310)
+        await running.caught_up()
+        await until_dropped(apart, running)
+    apart.assert_equal(ROWS)
