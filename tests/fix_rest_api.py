@@ -4,9 +4,12 @@ Whether a request of several statements is atomic there is not documented: `is_a
 request, the next that writes rows.
 """
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any, Final, Self
 
 import aiohttp
@@ -134,6 +137,21 @@ class RestApi:
 
     def _left(self) -> int:
         return max(0, self.allowed - len(self.asked))
+
+
+@contextmanager
+def served(api: RestApi) -> Iterator[RestApi]:
+    """Serve it on an event loop and a thread of its own, for tests that have none."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, name="rest-api", daemon=True)
+    thread.start()
+    try:
+        yield asyncio.run_coroutine_threadsafe(api.__aenter__(), loop).result()
+    finally:
+        asyncio.run_coroutine_threadsafe(api.__aexit__(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def _result(one: dict[str, Any]) -> dict[str, Any]:

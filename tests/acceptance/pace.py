@@ -6,7 +6,7 @@ from random import Random
 
 from fix_walsync import Walsync, eventually
 
-PROGRESS_SECONDS = 60
+PROGRESS_SECONDS = 120
 
 
 class Pace:

@@ -354,6 +354,10 @@ class SurrealDBServed(SurrealDBDirectory):
         user = {"username": USER, "password": PASSWORD}
         return {**super().entry, **user, "url": self.server.url_at(self.port)}
 
+    def position(self) -> object:
+        """Return how far it is, once it was reached."""
+        return self._query("SELECT lsn, open_commit_lsn, last_change_lsn FROM _walsync WHERE kind != 'table_state'")
+
     def form(self, column: Column) -> Form:
         """Say how the values of a column are compared; 3.x drops the last zeros of decimals."""
         form = super().form(column)

@@ -6,7 +6,7 @@ though not the moment at which threads and processes meet them.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -102,17 +102,19 @@ class AcceptanceRun:
         self._others = others
         self._happened: Counter[str] = Counter()
         self._walsync: Walsync | None = None
+        self._address = f"127.0.0.1:{free_port()}"
+        self._stack = ExitStack()
+        """What ends with the run, after the process."""
 
     def __enter__(self) -> Self:
-        self.source.__enter__()
-        self.target.__enter__()
+        self._stack.enter_context(self.source)
+        self._stack.enter_context(self.target)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._walsync is not None:
             self._walsync.close()
-        self.target.close()
-        self.source.close()
+        self._stack.close()
 
     @property
     def output(self) -> str:
@@ -165,7 +167,7 @@ class AcceptanceRun:
         return {
             "source": {"dsn": self.source.dsn(), "tables": [f"{schema}.*" for schema in zoo.SCHEMAS]},
             "targets": [replica, *(other.entry for other in self._others)],
-            "http": {"listen": f"127.0.0.1:{free_port()}"},
+            "http": {"listen": self._address},
         }
 
     def _strike(self, pace: Pace) -> None:
@@ -185,11 +187,15 @@ class AcceptanceRun:
             pace.pause(0.3, 1.2)
             self._happened["kill"] += 1
             pace.kill()
+        self._let_copies_end()
         for name, blow in blows:
             pace.let_it_work()
             self._happened[name] += 1
             blow(pace)
         pace.let_it_work()
+
+    def _let_copies_end(self) -> None:
+        """Wait, where a run is to meet every target after its first copy too."""
 
     def _progress(self) -> object:
         # Looked at here, so that a mistake is told at once and not by what it leads to.

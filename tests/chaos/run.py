@@ -6,7 +6,6 @@ It asserts that those who can go on do so, and returns what was found at the end
 import json
 import os
 import signal
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -27,7 +26,7 @@ from chaos.places import COME_AND_GO, COPIED, LEDGER, MIRROR, TABLES, Station, s
 from chaos.schedule import NO_BLOWS, TROUBLES, Blow, Cast, Step, draw
 from fix_proxy import Proxy
 from fix_replication import Command
-from fix_walsync import Walsync, eventually, free_port
+from fix_walsync import Walsync, eventually
 
 from walsync.demo.workload import Operation, Transaction
 from walsync.identifier import quote
@@ -82,14 +81,12 @@ class ChaosRun(AcceptanceRun):
         self._looks = 0
         self._length = length
         self._served = seed % 2 == 0 if served is None else served
-        self._stack = ExitStack()
         self._stations: dict[str, Station] = {}
         self._absent: set[str] = set()
         self._left: set[tuple[str, str]] = set()
         """Tables by target, "" for all of them, that are not in the configuration now."""
         self._troubled: set[str] = set()
         self._is_frozen = False
-        self._address = f"127.0.0.1:{free_port()}"
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -103,9 +100,6 @@ class ChaosRun(AcceptanceRun):
     def __exit__(self, *error: object) -> None:
         for station in self._stations.values():
             station.line.back()
-        if self._walsync is not None:
-            self._walsync.close()
-        self._stack.close()
         super().__exit__(*error)
 
     def run(self) -> ChaosOutcome:

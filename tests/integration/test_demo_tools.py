@@ -14,10 +14,11 @@ import cbor2
 import pytest
 from fix_postgres import Database
 from fix_walsync import Walsync
+from fix_workerd import Workerd
 from surrealdb._surrealdb_ext import AsyncEmbeddedDB
 
 from walsync.demo.compare import PostgresReader, compare
-from walsync.demo.reading_d1 import FileReader
+from walsync.demo.reading_d1 import FileReader, read_workerd
 from walsync.demo.reading_surrealdb import DATABASE, NAMESPACE, SurrealDBReader
 from walsync.demo.watch import Sight
 from walsync.demo.workload import Operation, Style, Transaction, Workload
@@ -140,6 +141,19 @@ def test_every_difference_in_a_d1_file_is_found(stored: tuple[PostgresReader, Pa
         with closing(sqlite3.connect(folder / "weur.sqlite")) as connection, connection:
             connection.execute(change)
         assert found_in_d1(source, folder) == expected, change
+
+
+def test_a_database_on_workerd_is_read_to_the_last_bit(workerd: Workerd, d1_database: str) -> None:
+    plain = workerd.plain(d1_database)
+    plain.execute('CREATE TABLE "a ""b" (number ANY, "of all" ANY) STRICT')
+    plain.execute(
+        "INSERT INTO \"a \"\"b\" VALUES (0.0 * -1, 9007199254740993), (0.0, x'00ff'), (5e-324, NULL), (0.1, 'r1')"
+    )
+    found = read_workerd(plain.url, 'a "b')
+    assert repr(found) == repr(
+        (["number", "of all"], [(-0.0, 9007199254740993), (0.0, b"\0\xff"), (5e-324, None), (0.1, "r1")])
+    )
+    assert read_workerd(plain.url, "absent") is None
 
 
 def test_every_difference_in_a_surrealdb_directory_is_found(stored: tuple[PostgresReader, Path]) -> None:

@@ -67,24 +67,33 @@ class WorkerdReader(D1Reader):
         self._url = url
 
     def find(self, table: str) -> tuple[list[str], list[Values]] | None:
-        """Read it with each value marked by its kind: JSON has no bytes, and rounds large integers."""
-        names = [str(name) for (name,) in self._ask("SELECT name FROM pragma_table_info(?1) ORDER BY cid", table)]
-        if not names:
-            return None
-        values = ", ".join(_MARKED.format(_quoted(name)) + f" AS c{at}" for at, name in enumerate(names))
-        return names, [tuple(map(_unmarked, row)) for row in self._ask(f"SELECT {values} FROM {_quoted(table)}")]
+        """Read it by plain SQL."""
+        return read_workerd(self._url, table)
 
-    def _ask(self, sql: str, *parameters: str) -> list[list[Any]]:
-        question = json.dumps({"statements": [[sql, parameters]], "raw": True}).encode()
-        with urlopen(Request(self._url, question), timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - it is on this machine
-            (result,) = json.loads(answer.read())["results"]
-        rows: list[list[Any]] = result[1:]  # the first has the names
-        return rows
+
+def read_workerd(url: str, table: str) -> tuple[list[str], list[Values]] | None:
+    """Return the names of a table's columns and all its rows at an address that takes any SQL; None without a table.
+
+    Each value comes marked by its kind: JSON has no bytes, rounds large integers, and drops the sign of zero.
+    """
+    names = [str(name) for (name,) in _ask(url, "SELECT name FROM pragma_table_info(?1) ORDER BY cid", table)]
+    if not names:
+        return None
+    values = ", ".join(_MARKED.format(_quoted(name)) + f" AS c{at}" for at, name in enumerate(names))
+    return names, [tuple(map(_unmarked, row)) for row in _ask(url, f"SELECT {values} FROM {_quoted(table)}")]
+
+
+def _ask(url: str, sql: str, *parameters: str) -> list[list[Any]]:
+    question = json.dumps({"statements": [[sql, parameters]], "raw": True}).encode()
+    with urlopen(Request(url, question), timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - it is on this machine
+        (result,) = json.loads(answer.read())["results"]
+    rows: list[list[Any]] = result[1:]  # the first has the names
+    return rows
 
 
 _MARKED: Final = (
     "CASE typeof({0}) WHEN 'text' THEN 't' || {0} WHEN 'integer' THEN 'i' || {0} WHEN 'blob' THEN 'b' || hex({0})"
-    " ELSE {0} END"
+    " WHEN 'real' THEN iif({0} = 0.0 AND atan2({0}, -1.0) < 0, 'r-0.0', {0}) ELSE {0} END"
 )
 
 
@@ -92,7 +101,15 @@ def _unmarked(value: Any) -> Any:  # noqa: ANN401 - whatever SQLite holds
     if not isinstance(value, str):
         return None if value is None else float(value)
     kind, text = value[0], value[1:]
-    return int(text) if kind == "i" else bytes.fromhex(text) if kind == "b" else text
+    match kind:
+        case "i":
+            return int(text)
+        case "b":
+            return bytes.fromhex(text)
+        case "r":
+            return float(text)
+        case _:
+            return text
 
 
 def _quoted(name: str) -> str:
