@@ -5,7 +5,7 @@ import io
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 import structlog
 from aiohttp import web
 from conformance.stream import SLOT, TARGET_ID, Source, batch, writer
+from conformance.test_beside import lines
 from fix_http_front import HttpFront
 from fix_walsync import eventually_async
 from fix_workerd import DATABASES, PREVIOUS_SECRET, SECRET, Workerd
@@ -225,12 +226,22 @@ async def test_regions_share_one_encoding_down_to_the_bytes_and_are_written_at_t
     assert counts == [[(1000,)]] * len(DATABASES)
 
 
-async def test_a_row_that_d1_cannot_hold_is_refused_with_its_table(make: Make) -> None:
+@pytest.mark.parametrize(("name", "body"), [("n", "x" * 2_000_001), ("n" * 1_000_001, "x" * 1_000_001)])
+@pytest.mark.parametrize("is_copied", [True, False])
+async def test_a_row_that_d1_cannot_hold_is_refused_with_its_key(
+    make: Make, *, name: str, body: str, is_copied: bool
+) -> None:
     target = await begin(make(), USERS)
+    rows = [("1", "n", "b"), ("2", name, body), ("3", "n", "b")]
+    if is_copied:
+        text = "".join("\t".join(row) + "\n" for row in rows)
+        refusing: Awaitable[object] = target.stage(USERS, lines(text.encode()))
+    else:
+        refusing = target.write(batch(START, 200, *(SOURCE.insert(USERS, *row) for row in rows)))
     with pytest.raises(TargetRefused) as refused:
-        await target.write(batch(START, 200, SOURCE.insert(USERS, "1", "n", "x" * 2_000_001)))
+        await refusing
     assert refused.value.code == "WS4403"
-    assert "public.users" in refused.value.message
+    assert refused.value.message.startswith("public.users (id=2): ")
 
 
 async def test_the_largest_rows_that_d1_holds_arrive(make: Make, workerd: Workerd, d1_database: str) -> None:

@@ -180,12 +180,14 @@ def require_whole(relation: Relation, values: Sequence[Value]) -> None:
 
 
 def describe_key(relation: Relation, indexes: tuple[int, ...], key: Key) -> str:
+    """Name a row of a relation as `name_row` does."""
+    return name_row(relation.qualified_name, [relation.columns[index].name for index in indexes], key)
+
+
+def name_row(table: str, columns: Sequence[str], key: Key) -> str:
     """Name a row in a message by its key: ``public.users (id=7)``, each value cut at a length people can read."""
-    parts = (
-        f"{relation.columns[index].name}={value[:100].decode(errors='replace')}"
-        for index, value in zip(indexes, key, strict=True)
-    )
-    return f"{relation.qualified_name} ({', '.join(parts)})"
+    parts = (f"{name}={value[:100].decode(errors='replace')}" for name, value in zip(columns, key, strict=True))
+    return f"{table} ({', '.join(parts)})"
 
 
 def missing_row(relation: Relation, indexes: tuple[int, ...], key: Key) -> TargetRefused:

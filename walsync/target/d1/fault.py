@@ -1,13 +1,15 @@
-"""Finds the change that a database refuses: set-based statements say that a row is wrong, not which.
+"""Finds the change at fault: set-based statements say that a row is wrong, not which.
 
-It sends ever shorter beginnings of the request, each with an end that stops it, so that nothing of them is taken.
+What a database refuses is found by sending it ever shorter beginnings of the request, each with an end that stops it,
+so that nothing of them is taken. What cannot even be written as a statement is found without it.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from walsync.errors import TargetRefused
 from walsync.target.collapse import describe_key, key_of, missing_row
+from walsync.target.d1.encoder import Write
 from walsync.target.d1.failures import GuardRaised
 from walsync.target.d1.plan import Plans
 from walsync.target.d1.request import Statement
@@ -18,6 +20,8 @@ Trial: TypeAlias = Callable[[Sequence[Transaction], Statement], Awaitable[None]]
 """Sends the changes and then the statement."""
 
 Failure: TypeAlias = GuardRaised | TargetRefused
+
+_OF_VALUES: Final = "WS44"
 
 _END = Statement(guard(PROBE, "true"))
 
@@ -36,6 +40,21 @@ async def name_fault(
         else:
             fails, failure = middle, found
     return _describe(changes[fails - 1], failure, plans)
+
+
+def name_unwritable(
+    transactions: Sequence[Transaction], failure: TargetRefused, plans: Plans, write: Write
+) -> TargetRefused:
+    """Say which change has a value or a row that D1 cannot take; `failure` is what all of them together met."""
+    if not failure.code.startswith(_OF_VALUES):
+        return failure
+    for transaction in transactions:
+        for change in transaction.changes:
+            try:
+                write([transaction._replace(changes=(change,))], plans)
+            except TargetRefused as refused:
+                return _describe(change, refused, plans)
+    return failure  # only what several changes of a row come to is too large
 
 
 async def _try(beginning: Transaction, trial: Trial) -> Failure | None:

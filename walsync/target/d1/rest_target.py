@@ -17,7 +17,7 @@ from walsync.source.table import Table
 from walsync.target.base import Batch, Finding, Writer
 from walsync.target.d1.budget import budget_of
 from walsync.target.d1.checkpoint import CheckpointStore, Stored, refuse_guard
-from walsync.target.d1.encoder import SHARED, Encoder
+from walsync.target.d1.encoder import SHARED, Encoder, Write
 from walsync.target.d1.failures import GuardRaised
 from walsync.target.d1.fault import Trial, name_fault
 from walsync.target.d1.plan import table_plan
@@ -105,12 +105,13 @@ class RestD1Target(D1Target):
         del batch
         return self.limits
 
-    def _encode(self, transactions: Sequence[Transaction]) -> Encoding:
-        return self._encoder.encode(transactions, self._plans, rest_statements_of)
+    @property
+    def _statements(self) -> Write:
+        return rest_statements_of
 
     async def _write(self, writer: Writer, one: Slice, encoding: Encoding) -> None:
         if not isinstance(encoding, RestEncoding):
-            raise TypeError("_encode made it")
+            raise TypeError("_statements made it")
         self._flushed_at = await self._rest.budget.pace(self._flushed_at)
         upto = max(self._upto, _reach(one.after))
         whose = turn(self._slot, self.name, writer, one.before)

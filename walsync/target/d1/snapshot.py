@@ -13,6 +13,7 @@ from orjson import dumps
 from walsync.errors import TargetRefused
 from walsync.identifier import quote
 from walsync.row import read_copy_line
+from walsync.target.collapse import name_row
 from walsync.target.d1.plan import TablePlan
 from walsync.target.d1.request import Statement
 from walsync.target.d1.row_json import Row
@@ -51,9 +52,11 @@ class Shadow:
 
     def fill(self, text: bytes) -> tuple[int, list[Statement]]:
         """Encode whole lines of COPY text; returns the number of rows."""
-        rows = [self._row(line) for line in text.split(b"\n")[:-1]]
-        sql = self._plan.sql.append(self.name)
-        return len(rows), [Statement(sql, (rows_of_one,)) for rows_of_one in self._plan.parameters(rows)]
+        lines = text.split(b"\n")[:-1]
+        try:
+            return len(lines), self._write(lines)
+        except TargetRefused as error:
+            raise self._name_unwritable(lines, error) from None
 
     def take_place(self, present: TargetTable | None) -> list[Statement]:
         """Put it in the table's place: by its name, which costs nothing, or row by row if that would lose something.
@@ -70,6 +73,26 @@ class Shadow:
             Statement(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {shadow}"),
             Statement(f"DROP TABLE {shadow}"),
         ]
+
+    def _write(self, lines: Sequence[bytes]) -> list[Statement]:
+        rows = [self._row(line) for line in lines]
+        sql = self._plan.sql.append(self.name)
+        return [Statement(sql, (rows_of_one,)) for rows_of_one in self._plan.parameters(rows)]
+
+    def _name_unwritable(self, lines: Sequence[bytes], failure: TargetRefused) -> TargetRefused:
+        """Say which row has what D1 cannot take."""
+        for line in lines:
+            try:
+                self._write([line])
+            except TargetRefused as refused:
+                return TargetRefused(refused.code, f"{self._name(line)}: {refused.message}", hint=refused.hint)
+        return failure
+
+    def _name(self, line: bytes) -> str:
+        values = dict(zip(self._plan.columns, read_copy_line(line), strict=False))  # a broken line has others
+        names = [self._plan.columns[index] for index in self._plan.key]
+        key = tuple(value for name in names if isinstance(value := values.get(name), bytes))
+        return name_row(self._plan.name, names, key) if names and len(key) == len(names) else self._plan.name
 
     def _row(self, line: bytes) -> Row:
         values = read_copy_line(line)

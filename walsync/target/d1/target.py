@@ -17,9 +17,9 @@ from walsync.target.base import Batch, Beside, Checkpoint, Finding, TableState, 
 from walsync.target.collapse import relations_of
 from walsync.target.d1.checkpoint import CheckpointStore, Stored, refuse_guard
 from walsync.target.d1.client import NOTHING, Client
-from walsync.target.d1.encoder import SHARED, Encoder, collapsed, collapsed_for_wire, in_order, in_order_for_wire
+from walsync.target.d1.encoder import SHARED, Encoder, Write, collapsed, collapsed_for_wire, in_order, in_order_for_wire
 from walsync.target.d1.failures import GuardRaised
-from walsync.target.d1.fault import Trial, name_fault
+from walsync.target.d1.fault import Trial, name_fault, name_unwritable
 from walsync.target.d1.plan import Plans, table_plan
 from walsync.target.d1.request import Encoding, Request, Statement
 from walsync.target.d1.schema import LOOKS, TargetTable, create_table, findings, look, read_look
@@ -208,7 +208,10 @@ class D1Target(Target):
 
     def _fit(self, one: Slice) -> Iterator[tuple[Slice, Encoding]]:
         """Encode a slice; in parts where it has more statements than a request, as changes of many tables have."""
-        encoding = self._encode(one.transactions)
+        try:
+            encoding = self._encode(one.transactions)
+        except TargetRefused as error:
+            raise name_unwritable(one.transactions, error, self._plans, self._statements) from None
         changes = sum(len(transaction.changes) for transaction in one.transactions)
         if len(encoding) <= self._client.statements - _OWN_STATEMENTS or changes <= 1:
             yield one, encoding
@@ -298,11 +301,13 @@ class D1Target(Target):
             raise
 
     def _encode(self, transactions: Sequence[Transaction]) -> Encoding:
+        return self._encoder.encode(transactions, self._plans, self._statements)
+
+    @property
+    def _statements(self) -> Write:
         if self._client.by_wire:
-            write = collapsed_for_wire if self._collapse else in_order_for_wire
-        else:
-            write = collapsed if self._collapse else in_order
-        return self._encoder.encode(transactions, self._plans, write)
+            return collapsed_for_wire if self._collapse else in_order_for_wire
+        return collapsed if self._collapse else in_order
 
     def _limits(self, batch: Batch) -> Limits:
         without_key = self._plans.without_key
