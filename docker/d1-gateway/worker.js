@@ -28,6 +28,7 @@ const STALE = "stale checkpoint";
 // D1 never repeats a write by itself; after these the same request may be sent again.
 const RETRY =
   /network connection lost|storage caused object to be reset|reset because its code was updated|cannot resolve d1 db|overloaded|too many requests|timed out|timeout|internal error|storage operation exceeded/i;
+const SQLITE = /: SQLITE_[A-Z]+( \(extended: SQLITE_[A-Z_0-9]+\))?$/;
 const NO_CHECKPOINT = /no such table: _walsync_checkpoint/;
 
 const encoder = new TextEncoder();
@@ -235,10 +236,10 @@ function judge(error) {
     const reason = guard[1].trim();
     return new Refusal(409, reason === STALE ? "stale" : "guard", "a guard of the request stopped it", { reason });
   }
+  // What SQLite says names tables and columns, and those may be called anything: `jobs.timeout`.
+  if (SQLITE.test(message)) return new Refusal(422, "sqlite", message);
   if (RETRY.test(message)) return new Refusal(503, "retry", message);
-  return /SQLITE_/.test(message) || /D1_/.test(message)
-    ? new Refusal(422, "sqlite", message)
-    : new Refusal(503, "retry", message);
+  return /D1_/.test(message) ? new Refusal(422, "sqlite", message) : new Refusal(503, "retry", message);
 }
 
 function readJson(bytes) {

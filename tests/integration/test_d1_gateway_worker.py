@@ -81,6 +81,14 @@ def test_a_guard_that_fires_is_told_apart_from_a_refusal(workerd: Workerd, d1_da
     ]
 
 
+def test_a_refusal_is_one_whatever_the_columns_of_a_table_are_called(workerd: Workerd, d1_database: str) -> None:
+    apply(workerd, d1_database, ('CREATE TABLE jobs (timeout INT NOT NULL UNIQUE, "internal error" INT UNIQUE)', []))
+    assert apply(workerd, d1_database, ("INSERT INTO jobs VALUES (1, 1)", []))[0] == 200
+    for sql in ("INSERT INTO jobs VALUES (NULL, 2)", "INSERT INTO jobs VALUES (2, 1)", "SELECT timeout FROM gone"):
+        status, error = apply(workerd, d1_database, (sql, []))
+        assert (status, error["kind"]) == (422, "sqlite"), error
+
+
 def test_both_secrets_open_and_no_other(workerd: Workerd, d1_database: str) -> None:
     path, body = f"/{d1_database}/apply", apply_body(("SELECT 1", []))
     assert [signed(workerd, path, body, secret=secret)[0] for secret in (SECRET, PREVIOUS_SECRET)] == [200, 200]
