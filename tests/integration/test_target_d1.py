@@ -138,6 +138,9 @@ async def test_an_open_transaction_is_kept_open_by_checkpoints_below_it(make: Ma
     path = tmp_path / "replica"
     stored = "SELECT lsn, open_commit_lsn, last_change_lsn FROM _walsync_checkpoint"
     assert execute(path, stored) == [("0/64", "0/C0", str(LSN(first.lsn)))]
+    found = await target.read_checkpoint()
+    assert found is not None
+    assert found.open_commit_lsn == LSN.parse("0/C0")
     execute(path, "DELETE FROM users")
     await target.claim(writer())
     await target.write(Batch(LSN(START), LSN(150), []))

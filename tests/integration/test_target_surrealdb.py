@@ -90,6 +90,9 @@ async def test_a_crash_inside_a_transaction_shows_the_checkpoint_of_the_one_befo
         await first.write(Batch(LSN(START), LSN(9_000), [transaction(9_000, *large_transaction())]))
     (stored,) = bench.execute("SELECT * FROM _walsync WHERE kind = 'checkpoint'")[0]["result"]
     assert (stored["lsn"], stored["open_commit_lsn"]) == (START, 9_000 - 8)
+    found = await bench.target().read_checkpoint()
+    assert found is not None
+    assert found.open_commit_lsn == 9_000 - 8
     assert stored["last_change_lsn"] > 0
 
 

@@ -55,9 +55,9 @@ def decide(
 ) -> Decision:
     """Return what to do with the target, or raise TargetRefused when going on would lose rows in silence.
 
-    `synced` are the positions of its tables' snapshots: a table that was copied late is ahead of the checkpoint, and
-    what it holds has to be part of the source's history, too. To be asked before the target is claimed, which stores
-    the timeline of now.
+    `synced` are the positions of its tables' snapshots. A table that was copied late is ahead of the checkpoint, as a
+    part of a transaction is, and what they hold has to be part of the source's history, too. To be asked before the
+    target is claimed, which stores the timeline of now.
     """
     again = f"walsync drop --target {name}, then walsync run: the target gets a new snapshot"
     if checkpoint is None:
@@ -87,7 +87,8 @@ def decide(
     given_up = registration.state in {RegistrationState.PARKED, RegistrationState.RELEASED}
     if given_up and checkpoint.lsn < source.confirmed_flush:
         return Renew()
-    _refuse_gap(name, checkpoint, max([checkpoint.lsn, *synced]), source, again)
+    begun = LSN(checkpoint.open_commit_lsn + 1)  # what commits there is not below it
+    _refuse_gap(name, checkpoint, max([checkpoint.lsn, begun, *synced]), source, again)
     return Resume()
 
 

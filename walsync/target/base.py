@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from walsync.errors import TargetRefused
-from walsync.lsn import LSN
+from walsync.lsn import LSN, ZERO
 from walsync.source.table import Table
 from walsync.transaction.change import Transaction
 
@@ -26,13 +26,17 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a target has stored about itself: its id in the registry, who wrote last, and the position reached."""
+    """What a target has stored about itself: its id in the registry, who wrote last, and the position reached.
+
+    `open_commit_lsn` tells where the transaction commits of which it has a part beyond that; 0 where there is none.
+    """
 
     target_id: UUID
     system_identifier: str
     timeline: int
     epoch: int
     lsn: LSN
+    open_commit_lsn: LSN = ZERO
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,11 +196,11 @@ def refuse_guard(raised: GuardRaised) -> bool:
 
 def _stored(row: Sequence[Any]) -> Stored:
     target_id, system_identifier, timeline, epoch, lsn, open_commit_lsn, last_change_lsn, upto = row
-    checkpoint = Checkpoint(UUID(target_id), system_identifier, timeline, int(epoch), LSN.parse(lsn))
-    reached = Reached(checkpoint.lsn)
-    if open_commit_lsn is not None:
-        reached = Reached(checkpoint.lsn, LSN.parse(open_commit_lsn), LSN.parse(last_change_lsn))
-    return Stored(checkpoint, reached, ZERO if upto is None else LSN.parse(upto))
+    position, opened, last_change = (
+        ZERO if one is None else LSN.parse(one) for one in (lsn, open_commit_lsn, last_change_lsn)
+    )
+    checkpoint = Checkpoint(UUID(target_id), system_identifier, timeline, int(epoch), position, opened)
+    return Stored(checkpoint, Reached(position, opened, last_change), ZERO if upto is None else LSN.parse(upto))
 
 
 def position_columns(reached: Reached) -> tuple[Parameter, ...]:

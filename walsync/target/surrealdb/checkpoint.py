@@ -62,6 +62,7 @@ class Records:
             found["timeline"],
             found["epoch"],
             LSN(found["lsn"]),
+            LSN(found["open_commit_lsn"]),
         )
         return Stored(checkpoint, Reached(checkpoint.lsn, found["open_commit_lsn"], found["last_change_lsn"]))
 
