@@ -1,6 +1,6 @@
 """How fast a table gets into a Postgres target by walsync's first copy, beside `pg_dump --data-only | psql`.
 
-    python bench/snapshot.py [--rows 5000000] [--record]
+    python bench/snapshot.py [--rows 5000000] [--rounds 3] [--record]
 
 One table (six columns, 150 bytes) is copied from one server to another, in turns, each time into an empty table with
 its primary key. Time is from the start of pg_dump and psql to their end. Walsync is a service: what counts is the time
@@ -119,14 +119,14 @@ class Side:
         execute(source, "DROP SCHEMA IF EXISTS walsync CASCADE")
 
 
-def measure(rows: int) -> tuple[float, str]:
+def measure(rows: int, rounds: int) -> tuple[float, str]:
     """Copy in turns; return the median ratio, and what came of it."""
     theirs, ours = Side(dump), Side(snapshot)
     with PostgresServer(settings=SETTINGS) as source, PostgresServer(settings=SETTINGS) as target:
         execute(source, TABLE)
         execute(source, ROWS, rows)
         execute(source, "VACUUM (ANALYZE) w1")
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for side in (theirs, ours):
                 side.run(source, target, rows)
     ratios = sorted(map(truediv, theirs.seconds, ours.seconds))
@@ -145,9 +145,10 @@ def main() -> int:
     """Measure, and print or record the line; 0 if the speed wanted is there."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--record", action="store_true", help="append the result to bench/RESULTS.md")
     arguments = parser.parse_args()
-    ratio, line = measure(arguments.rows)
+    ratio, line = measure(arguments.rows, arguments.rounds)
     print(line)
     if arguments.record:
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
