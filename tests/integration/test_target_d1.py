@@ -140,7 +140,7 @@ async def test_an_open_transaction_is_kept_open_by_checkpoints_below_it(make: Ma
     assert execute(path, stored) == [("0/64", "0/C0", str(LSN(first.lsn)))]
     found = await target.read_checkpoint()
     assert found is not None
-    assert found.open_commit_lsn == LSN.parse("0/C0")
+    assert found.begun == LSN.parse("0/C1")
     execute(path, "DELETE FROM users")
     await target.claim(writer())
     await target.write(Batch(LSN(START), LSN(150), []))

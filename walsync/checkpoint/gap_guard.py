@@ -87,8 +87,7 @@ def decide(
     given_up = registration.state in {RegistrationState.PARKED, RegistrationState.RELEASED}
     if given_up and checkpoint.lsn < source.confirmed_flush:
         return Renew()
-    begun = LSN(checkpoint.open_commit_lsn + 1)  # what commits there is not below it
-    _refuse_gap(name, checkpoint, max([checkpoint.lsn, begun, *synced]), source, again)
+    _refuse_gap(name, checkpoint, max([checkpoint.lsn, checkpoint.begun, *synced]), source, again)
     return Resume()
 
 

@@ -28,7 +28,7 @@ class Writer:
 class Checkpoint:
     """What a target has stored about itself: its id in the registry, who wrote last, and the position reached.
 
-    `open_commit_lsn` tells where the transaction commits of which it has a part beyond that; 0 where there is none.
+    `begun` lies beyond that where the target has a part of what commits below it; it is 0 where there is none.
     """
 
     target_id: UUID
@@ -36,7 +36,7 @@ class Checkpoint:
     timeline: int
     epoch: int
     lsn: LSN
-    open_commit_lsn: LSN = ZERO
+    begun: LSN = ZERO
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ it and the last change taken; when it comes again, which it does from its beginn
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from walsync.lsn import LSN
+from walsync.lsn import LSN, ZERO
 from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
 
 
@@ -21,6 +21,11 @@ class Reached(NamedTuple):
     lsn: LSN
     open_commit_lsn: int = 0
     last_change_lsn: int = 0
+
+    @property
+    def begun(self) -> LSN:
+        """The position that the open transaction commits below; 0 where none is open."""
+        return LSN(self.open_commit_lsn + 1) if self.open_commit_lsn else ZERO
 
     def at(self, lsn: LSN) -> "Reached":
         """Move on; the open transaction stays open as long as it lies ahead."""

@@ -74,8 +74,8 @@ def test_an_older_timeline_is_fine_up_to_the_point_where_it_was_left() -> None:
 
 def test_a_part_of_a_transaction_that_a_failover_lost_is_a_gap() -> None:
     below = at(900, timeline=1)
-    assert decide("replica", registered(), replace(below, open_commit_lsn=LSN(999)), SOURCE) == Resume()
-    assert refusal(registered(), replace(below, open_commit_lsn=LSN(1000))).code == "WS5006"
+    assert decide("replica", registered(), replace(below, begun=LSN(1000)), SOURCE) == Resume()
+    assert refusal(registered(), replace(below, begun=LSN(1001))).code == "WS5006"
 
 
 def test_a_checkpoint_ahead_of_the_source_means_that_the_source_went_back() -> None:

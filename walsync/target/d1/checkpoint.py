@@ -196,11 +196,12 @@ def refuse_guard(raised: GuardRaised) -> bool:
 
 def _stored(row: Sequence[Any]) -> Stored:
     target_id, system_identifier, timeline, epoch, lsn, open_commit_lsn, last_change_lsn, upto = row
-    position, opened, last_change = (
-        ZERO if one is None else LSN.parse(one) for one in (lsn, open_commit_lsn, last_change_lsn)
+    position, opened, last_change, reach = (
+        ZERO if one is None else LSN.parse(one) for one in (lsn, open_commit_lsn, last_change_lsn, upto)
     )
-    checkpoint = Checkpoint(UUID(target_id), system_identifier, timeline, int(epoch), position, opened)
-    return Stored(checkpoint, Reached(position, opened, last_change), ZERO if upto is None else LSN.parse(upto))
+    reached = Reached(position, opened, last_change)
+    begun = max(reached.begun, reach)
+    return Stored(Checkpoint(UUID(target_id), system_identifier, timeline, int(epoch), position, begun), reached, reach)
 
 
 def position_columns(reached: Reached) -> tuple[Parameter, ...]:

@@ -56,15 +56,16 @@ class Records:
         """Read a checkpoint's record; None where the engine says NONE."""
         if isinstance(found, CBORTag):
             return None
+        reached = Reached(LSN(found["lsn"]), found["open_commit_lsn"], found["last_change_lsn"])
         checkpoint = Checkpoint(
             UUID(found["target_id"]),
             found["system_identifier"],
             found["timeline"],
             found["epoch"],
-            LSN(found["lsn"]),
-            LSN(found["open_commit_lsn"]),
+            reached.lsn,
+            reached.begun,
         )
-        return Stored(checkpoint, Reached(checkpoint.lsn, found["open_commit_lsn"], found["last_change_lsn"]))
+        return Stored(checkpoint, reached)
 
     def state_id(self, table: Table) -> CBORTag:
         """Name the record of a table's state."""
