@@ -1,7 +1,7 @@
 """The five targets of a run, of three kinds: what each is to have, and how it is reached.
 
-The seed decides who stands behind a server: SurrealDB is embedded or served, and one D1 database is a file or stands
-on workerd behind the gateway.
+The seed decides whether SurrealDB is embedded or served. D1 stands in files; on workerd, by gateway and by REST, it is
+troubled in acceptance/troubled.py.
 """
 
 import shutil
