@@ -88,7 +88,10 @@ class Lane:
 
 
 class CatchUp:
-    """All lanes of a session, few of them at a time. `durable` tells what a target has; `pause` is as in Reader."""
+    """All lanes of a session; `catch_up_streams` of them at a time.
+
+    `durable` tells what a target has; `pause` is as in Reader.
+    """
 
     def __init__(
         self,
@@ -101,27 +104,33 @@ class CatchUp:
     ) -> None:
         self._upstream = upstream
         self._prepared = prepared
-        self._max_bytes = settings.max_bytes
+        self._settings = settings
         self._pause = pause
         self._durable = durable
-        self._turn = asyncio.Semaphore(settings.catch_up_streams)
         self._lanes: list[Lane] = []
+        self._turns = 0
+        self._freed = asyncio.Event()
+
+    def take(self, settings: BacklogSettings) -> None:
+        """Open the next lanes as another configuration says."""
+        self._settings = settings
+        self._freed.set()
 
     async def join(self, name: str, position: LSN, notify: Callable[[], None]) -> Lane:
         """Find a lane that still has `position`, or open one in turn; SourceUnavailable where there is no room."""
         while not (found := self._find(name, position, notify)):
-            await self._turn.acquire()
+            await self._take_turn()
             if found := self._find(name, position, notify):  # somebody opened it while this one waited
-                self._turn.release()
+                self._free()
                 break
-            lane = Lane(self._upstream, Backlog(self._max_bytes, position), self._durable, self._pause)
+            lane = Lane(self._upstream, Backlog(self._settings.max_bytes, position), self._durable, self._pause)
             lane.follow(name, position, notify)
             self._lanes.append(lane)  # at once: those that come back together share it
             try:
                 await lane.open(self._upstream, self._prepared)
             except BaseException as error:
                 self._lanes.remove(lane)
-                self._turn.release()
+                self._free()
                 lane.fail(error)
                 raise
             log.info("catching_up", target=name, lsn=str(position))
@@ -136,13 +145,23 @@ class CatchUp:
             try:
                 await lane.close()
             finally:
-                self._turn.release()
+                self._free()
 
     async def close(self) -> None:
         """End all lanes."""
         for lane in self._lanes:
             await lane.close()
         self._lanes.clear()
+
+    async def _take_turn(self) -> None:
+        while self._turns >= self._settings.catch_up_streams:
+            self._freed.clear()
+            await self._freed.wait()
+        self._turns += 1
+
+    def _free(self) -> None:
+        self._turns -= 1
+        self._freed.set()
 
     def _find(self, name: str, position: LSN, notify: Callable[[], None]) -> Lane | None:
         return next((lane for lane in self._lanes if lane.follow(name, position, notify)), None)

@@ -116,6 +116,7 @@ def refuse_what_needs_a_restart(present: Config, wanted: Config) -> None:
     for key, was, is_ in (
         ("source.dsn", present.source.dsn, wanted.source.dsn),
         ("source.slot", present.source.slot, wanted.source.slot),
+        ("source.failover", present.source.failover, wanted.source.failover),
         ("source.publication", present.source.publication, wanted.source.publication),
         ("http", present.http, wanted.http),
     ):

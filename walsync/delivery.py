@@ -14,16 +14,16 @@ from typing import Final
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from walsync.assignment import Assignment
 from walsync.backlog.backlog import Limits
-from walsync.backlog.settings import BatchSettings
 from walsync.catch_up import Lane
 from walsync.checkpoint.registry import Registration, RegistrationState
 from walsync.copying import Copying
 from walsync.errors import SourceRefused, SourceUnavailable, TargetRefused, TargetUnavailable, WalsyncError
 from walsync.interruptible import Interruptible
+from walsync.joining import Joining
 from walsync.logs import Logger
 from walsync.lsn import LSN, ZERO
-from walsync.newcomers import Newcomers
 from walsync.ownership import Ownership
 from walsync.path import Path
 from walsync.progress import Progress
@@ -37,6 +37,9 @@ _BATCH_CHANGES: Final = 20_000
 _BATCH_BYTES: Final = 16 * 1024**2
 _UNLIMITED: Final = 2**63
 _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)
+_FINISH_SECONDS: Final = 10.0
+"""How long the write in progress may take when a delivery has to end: its target alone waits for it."""
+
 _GIVEN_UP: Final = "the source kept more WAL for it than max_slot_lag: it was released, and is copied again"
 
 log: Logger = structlog.get_logger()
@@ -48,30 +51,28 @@ class Delivery:
     def __init__(
         self,
         target: Target,
-        selected: Sequence[Selected],
+        assignment: Assignment,
         registration: Registration | None,
         path: Path,
-        batch: BatchSettings,
     ) -> None:
         self.name = target.name
         self.kind = target.kind
         self.progress = Progress()
         self._target = target
-        self._tables = Tables(selected, path.prepared.memberships)
+        self._tables = Tables(assignment.tables, assignment.memberships)
         self._copying = Copying(target.name, self.progress, path.metrics)
-        self._newcomers: Newcomers | None = None
-        self._again: set[int] = set()
-        """Tables that somebody wants to be copied once more."""
+        self._joining = Joining(target, self._tables, path, copying=self._copying, notify=self.notify)
         self._ownership = Ownership(target, registration, path)
         self._path = path
-        self._batch = batch
+        self._batch = assignment.batch
         self._arrived = asyncio.Event()
         self._draining = False
+        self._ending = asyncio.Event()
         self._written_at = time.monotonic()
         self._advanced = False
         self._goal = ZERO
         self._log = log.bind(target=target.name)
-        transactions = batch.transactions or _UNLIMITED
+        transactions = assignment.batch.transactions or _UNLIMITED
         self._limits = Limits(transactions, _BATCH_CHANGES, _BATCH_BYTES)
         self._turn: Turn = Ahead(path.way, self._limits)
         self._feed = path.main
@@ -79,6 +80,8 @@ class Delivery:
         self._work = Interruptible()
         if self._ownership.is_given_up:
             return  # nobody waits for it, and nothing is kept for it, until it is back
+        if path.acknowledgement.durable(self.name) is not None:
+            return  # it has been followed so far: what is kept for it, and where, stays
         path.acknowledgement.join(
             self.name,
             max(registration.durable, path.hold.held_from) if registration else path.acknowledgement.confirmed,
@@ -101,13 +104,16 @@ class Delivery:
     @property
     def is_complete(self) -> bool:
         """Whether every table is on the target, as far as the target is."""
-        return not self._again and self._newcomers is None and not self._tables.lacking
+        return self._joining.is_at_rest and not self._tables.lacking
+
+    @property
+    def ordered(self) -> Sequence[str]:
+        """The tables that somebody wants to be copied once more, by qualified name."""
+        return [one.table.qualified_name for one in self._joining.ordered]
 
     def copy_again(self, tables: Collection[str]) -> None:
         """Copy tables once more, by qualified name, while the others go on."""
-        found = self._tables.selected.items()
-        self._again |= {relid for relid, one in found if one.table.qualified_name in tables}
-        self.notify()
+        self._joining.order(tables)
 
     def next_commit_time(self) -> int | None:
         """Return the commit time, in microseconds since 2000, of the first change read that the target still lacks."""
@@ -122,18 +128,26 @@ class Delivery:
         self._draining = True
         self.notify()
 
+    async def end(self) -> None:
+        """Finish the write in progress, or take it back where it hangs, and return from `run`."""
+        self._ending.set()
+        self.notify()
+        async with self._work.interrupted(after=_FINISH_SECONDS if self.is_at_work else 0.0):
+            self._log.info("target_ended")
+
     async def run(self) -> None:
-        """Deliver; returns when drained or stopped. Fenced passes through to the pipeline."""
+        """Deliver; returns when drained, ended or stopped. Fenced passes through to the pipeline."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((TargetUnavailable, SourceUnavailable)),
             wait=self._backoff,
             before_sleep=self._note_unavailable,
+            sleep=self._sleep,
             reraise=True,
         )
         try:
             async for attempt in retrying:
                 with attempt:
-                    if not await self._work.do(self._attempt):
+                    if not await self._work.do(self._attempt) and not self._ending.is_set():
                         raise SourceUnavailable("WS2502", _GIVEN_UP, hint="nothing to do: it is copied again")
         except (TargetRefused, SourceRefused) as error:
             # A table that cannot be read for its snapshot is this target's trouble; the others have theirs already.
@@ -145,6 +159,8 @@ class Delivery:
     async def give_up(self) -> None:
         """Keep nothing for this target: what it writes is cancelled, and it is copied again when it is back."""
         async with self._work.interrupted():
+            if self._ending.is_set():
+                return  # another one takes its place, and is looked at then
             self._path.main.leave(self.name)
             await self._path.hold.give_up(self.name)
             self._ownership.give_up()
@@ -154,31 +170,33 @@ class Delivery:
         self._log.warning("target_given_up", code="WS2502", reason=_GIVEN_UP)
 
     async def _attempt(self) -> None:
+        if self._ending.is_set():
+            return
         try:
             await self._follow()
         finally:
-            await self._leave_newcomers()
+            await self._joining.leave()
             await self._leave_lane()
 
     async def _follow(self) -> None:
         await self._open()
-        while True:
-            if self._newcomers is not None and await self._take_in(self._newcomers):
+        while not self._ending.is_set():
+            if await self._take_in():
                 continue
-            if self._again and self._newcomers is None:
-                await self._copy_again()
+            if again := self._joining.due:
+                await self._copy_again(again)
             elif not await self._stays():
                 await self._join(self.progress.position)
             elif self._feed.backlog.has_more(self.name):
                 await self._deliver()
             elif self._draining:
-                await self._store_checkpoint()
-                await self._leave_newcomers(clear=True)
-                return
+                break
             elif self.progress.position > self.progress.checkpoint and self._checkpoint_is_due():
                 await self._store_checkpoint()
             else:
                 await self._wait()
+        await self._store_checkpoint()
+        await self._joining.clear()
 
     async def _open(self) -> None:
         checkpoint, self._goal = await self._ownership.claim(
@@ -187,7 +205,7 @@ class Delivery:
         await self._target.prepare(self._tables.all)
         self._tables.take(await self._target.table_states())
         lacking = self._tables.lacking
-        if lacking and not self._begin_beside(lacking, checkpoint.lsn):
+        if lacking and not self._joining.begin(lacking, checkpoint.lsn):
             self.progress.synced = self._tables.synced_by_name
             await self._copy(lacking)
         self.progress.synced = self._tables.synced_by_name
@@ -200,55 +218,23 @@ class Delivery:
             await self._store_checkpoint()
         await self._join(position)
 
-    def _begin_beside(self, tables: Sequence[Selected], position: LSN) -> bool:
-        """Let tables join while the others go on; False where they have to come first.
-
-        That is so before the target has begun to stream: then each finished table stays, whatever happens.
-        """
-        beside, synced = self._target.beside, self._tables.synced
-        if beside is None or not synced or position < min(synced.values()):
-            return False
-        self._newcomers = Newcomers(tables, self._tables, beside, self._path, copying=self._copying, notify=self.notify)
-        self._log.info("tables_join", tables=[one.table.qualified_name for one in tables])
-        return True
-
-    async def _take_in(self, newcomers: Newcomers) -> bool:
+    async def _take_in(self) -> bool:
         """Write what there is for tables that join; False if there is nothing yet."""
-        newcomers.raise_error()
-        if not newcomers.is_ready(self.progress.position):
+        if not await self._joining.take_in(self.progress.position):
             return False
-        synced = await newcomers.take_place(self.progress.position)
-        if synced is None:  # what this target's stream brings for them has come already, or comes on theirs
-            self._tables.leave(newcomers.relids)
-        else:
-            self._tables.join(newcomers.relids, synced)
-            self._log.info("tables_joined", tables=len(newcomers.relids), lsn=str(synced))
-            self._newcomers = None
-            await newcomers.close()
         self.progress.synced = self._tables.synced_by_name
         self._made_progress()
         return True
 
-    async def _copy_again(self) -> None:
-        again = set(self._again)
-        tables = [one for relid, one in self._tables.selected.items() if relid in again]
-        if not self._begin_beside(tables, self.progress.position):
+    async def _copy_again(self, tables: Sequence[Selected]) -> None:
+        if not self._joining.begin(tables, self.progress.position):
             await self._store_checkpoint()
-            self._tables.leave(again)
+            self._tables.leave([one.table.relid for one in tables])
             self.progress.synced = self._tables.synced_by_name
             await self._copy(tables)
             self.progress.synced = self._tables.synced_by_name
             await self._join(self.progress.position)
-        self._again -= again
-
-    async def _leave_newcomers(self, *, clear: bool = False) -> None:
-        if self._newcomers is None:
-            return
-        newcomers, self._newcomers = self._newcomers, None
-        self._again |= newcomers.relids & self._tables.synced.keys()  # the others lack a state: that is seen
-        await newcomers.close()
-        if clear and self._target.beside is not None:
-            await self._target.beside.clear_stages()
+        self._joining.begun(tables)
 
     async def _join(self, position: LSN) -> None:
         """Follow the main stream from `position` on if it still has that, else one to catch up on."""
@@ -374,6 +360,11 @@ class Delivery:
             retry.attempt_number = 1
             self._advanced = False
         return _BACKOFF(retry)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, but not longer than until it has to end."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), seconds)
 
     def _stop(self, error: TargetRefused | SourceRefused) -> None:
         self.progress.error = error

@@ -62,6 +62,7 @@ class Hold:
     def release(self, name: str) -> None:
         """Let the main stream wait for a target again, which follows it; its hold ends once the main slot has it."""
         self._off_main.discard(name)
+        self._doubted.discard(name)
         self._acknowledgement.take_back(name)
         self._changed.set()
 
@@ -81,6 +82,7 @@ class Hold:
     def forget(self, name: str) -> None:
         """Keep nothing for a target any more, which begins again; the main stream waits for it from here on."""
         self._off_main.discard(name)
+        self._doubted.discard(name)
         self._kept.discard(name)
         self._acknowledgement.take_back(name)
         self._changed.set()

@@ -28,9 +28,9 @@ class Interruptible:
         return True
 
     @asynccontextmanager
-    async def interrupted(self) -> AsyncIterator[None]:
-        """Cancel the work, if there is any; inside the block it has ended and none begins."""
-        if self._scope is not None:
-            self._scope.reschedule(asyncio.get_running_loop().time())
+    async def interrupted(self, *, after: float = 0.0) -> AsyncIterator[None]:
+        """Cancel the work, if there is any, `after` seconds; inside the block it has ended and none begins."""
+        if self._scope is not None and not self._scope.expired():  # it may be on its way out for another one
+            self._scope.reschedule(asyncio.get_running_loop().time() + after)
         async with self._one_at_a_time:
             yield

@@ -116,7 +116,7 @@ class Newcomers:
         await self._read(stream, snapshot.lsn)
 
     async def _read(self, stream: Stream, start: LSN) -> None:
-        backlog = Backlog(self._path.backlog_bytes, start)
+        backlog = Backlog(self._path.main.backlog.max_bytes, start)
         feed = Feed(self._path.upstream, backlog, lambda: start, keep=self._keep, pause=self._path.way.give)
         feed.follow(self._copying.target, start, self._notify)
         self._waiting = [one.table for one in self._joining.values()]

@@ -27,5 +27,3 @@ class Path:
     acknowledgement: Acknowledgement
     metrics: Metrics
     way: RightOfWay
-    backlog_bytes: int
-    """How much a backlog holds, of whichever stream."""

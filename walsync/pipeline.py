@@ -4,7 +4,7 @@
             `-------- Reader, a thread -----'            `- a task each ---'
 
 A `Session` lasts from taking the slot until the source, or what the targets hold, forces a new beginning; inside it a
-broken stream is simply opened again where the backlog ends.
+broken stream is simply opened again where the backlog ends, and another configuration is taken while it flows.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from walsync.assignment import assign
 from walsync.config import Config, refuse_what_needs_a_restart
-from walsync.delivery import Delivery
 from walsync.errors import ConfigurationError, SourceUnavailable, TargetRefused, WalsyncError
 from walsync.logs import Logger
 from walsync.lsn import LSN
@@ -31,7 +31,6 @@ from walsync.retaining import Retaining
 from walsync.session import Session
 from walsync.source.stream import SlotActive, SourceChanged, Stream
 from walsync.status import TargetState
-from walsync.target.registry import open_target
 from walsync.target.selection import select
 from walsync.upstream import Upstream
 
@@ -56,10 +55,10 @@ class Pipeline:
         self.source_error: WalsyncError | None = None
         self.source_error_since = 0.0
         self._metrics = metrics
-        self._next: Config | None = None
+        self._changing = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._interrupted = asyncio.Event()
-        """Set by `stop` and by `reload`: the session ends."""
+        """The session ends: set by `stop`, and where nobody knows what the source publishes."""
 
     def stop(self) -> None:
         """Drain: let the targets finish what was read, confirm it, and return from `run`."""
@@ -69,19 +68,17 @@ class Pipeline:
     async def reload(self, config: Config) -> None:
         """Go on with another configuration; where that may not be, raise a WalsyncError and go on with the present one.
 
-        The targets finish what was read, and those of the new configuration begin where they stand. A table that is
-        being copied at this moment is copied again.
+        The stream goes on, and so does every target of which nothing changes; nobody waits for a target that hangs.
         """
-        refuse_what_needs_a_restart(self.config, config)
-        upstream = Upstream(config.source)
-        try:
-            tables = await upstream.look({target.name for target in config.targets})
-        finally:
-            await upstream.close()
-        for settings in config.targets:
-            select(settings, tables)
-        self._next = config
-        self._interrupted.set()
+        async with self._changing:
+            refuse_what_needs_a_restart(self.config, config)
+            tables = await self.upstream.look(config.source, _names(config))
+            for settings in config.targets:
+                select(settings, tables)
+            if self.session is not None:
+                await self._change(self.session, config)
+            self.config = config  # if it is only now beginning, it is given this as soon as it has
+            log.info("configuration_taken", targets=_names(config))
 
     def copy_again(self, target: str | None, table: str | None) -> dict[str, list[str]]:
         """Copy a table once more, or all, to a target or to all, while the others go on; returns which, by target."""
@@ -114,21 +111,12 @@ class Pipeline:
             await self.upstream.close()
 
     async def _run_sessions(self) -> None:
-        """Hold the slot, once per configuration, until `stop`."""
+        """Hold the slot until `stop`."""
         while not self._stopping.is_set():
-            await self._take_next()
+            self._interrupted.clear()
             begun = await self._unless_stopped(self._begin_session())
             if begun is not None:
                 await self._follow(*begun)
-
-    async def _take_next(self) -> None:
-        if self._next is not None:
-            await self.upstream.close()
-            self.config, self._next = self._next, None
-            self.upstream = Upstream(self.config.source)
-            log.info("configuration_taken", targets=[target.name for target in self.config.targets])
-        if not self._stopping.is_set():
-            self._interrupted.clear()
 
     async def wait_until_caught_up(self) -> None:
         """Return when every target has what the source had committed when this was called; raise when one stopped."""
@@ -156,22 +144,29 @@ class Pipeline:
             return None
 
     async def _begin_session(self) -> tuple[Session, Stream]:
-        prepared = await self.upstream.prepare([target.name for target in self.config.targets])
+        config = self.config
+        prepared = await self.upstream.prepare(config.source, _names(config))
         writer = await self.upstream.draw_writer(prepared)
-        selected = {settings.name: select(settings, prepared.tables) for settings in self.config.targets}
+        assign(config, prepared.published)  # what one of them asks in vain is refused before the slot is taken
         stream = await self.upstream.open_stream(prepared, prepared.confirmed_flush, writer)
         log.info("slot_taken", slot=writer.slot, epoch=writer.epoch, lsn=str(prepared.confirmed_flush))
-        session = Session(self.upstream, prepared, writer, self.config, self._metrics)
-        for settings in self.config.targets:
-            target = open_target(settings, slot=writer.slot, collapse=self.config.batch.transactions != 1)
-            session.deliveries[target.name] = Delivery(
-                target,
-                selected[target.name],
-                prepared.registrations.get(target.name),
-                session.path(),
-                self.config.bounded_batch,
-            )
-        return session, stream
+        return Session(self.upstream, prepared, writer, config, self._metrics), stream
+
+    async def _change(self, session: Session, config: Config) -> None:
+        """Let a session take another configuration."""
+        try:
+            published = await self.upstream.publish(config.source, _names(config))
+        except SourceUnavailable:
+            self._interrupted.set()  # it went away, perhaps with the publication changed: begin with a look at it
+            return
+        if self.session is session and self.retaining is not None:
+            session.take(config, published)
+            self.retaining.take(config)
+
+    async def _catch_up_with_reloads(self, session: Session) -> None:
+        async with self._changing:
+            if session.config is not self.config:
+                await self._change(session, self.config)
 
     async def _follow(self, session: Session, stream: Stream) -> None:
         """Read and deliver until stopped; the first failure of any part cancels the others."""
@@ -182,10 +177,12 @@ class Pipeline:
                 reading = group.create_task(self._read(session, stream))
                 holding = group.create_task(session.hold.run())
                 retaining = group.create_task(self.retaining.run())
-                delivering = {name: group.create_task(d.run()) for name, d in session.deliveries.items()}
+                group.create_task(session.deliveries.run())
+                if session.config is not self.config:
+                    await self._unless_stopped(self._catch_up_with_reloads(session))
                 await self._interrupted.wait()
                 retaining.cancel()
-                await session.drain(reading, delivering)
+                await session.drain(reading)
                 holding.cancel()
         except* WalsyncError as errors:
             raise _gravest(errors) from errors
@@ -252,6 +249,10 @@ class Pipeline:
             await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:
             return
+
+
+def _names(config: Config) -> list[str]:
+    return [target.name for target in config.targets]
 
 
 def _gravest(errors: BaseExceptionGroup[WalsyncError]) -> WalsyncError:

@@ -5,6 +5,7 @@ It asks the source one cheap question every few seconds. It moves no slot: it te
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -39,7 +40,6 @@ class Retaining:
     """One session's watch; what it has seen last is for /status and the metrics."""
 
     def __init__(self, upstream: Upstream, config: Config, session: Session) -> None:
-        self.max_slot_lag: Final = config.source.max_slot_lag
         self.warnings: dict[str, LastError] = {}
         """Targets for which more is kept than the limit, and why that is so."""
         self.is_stuck = False
@@ -49,15 +49,24 @@ class Retaining:
         self._session = session
         self._main = config.source.slot
         self._hold = hold_name(config.source.slot)
-        self._heartbeat_seconds = config.source.heartbeat_seconds
-        default = config.source.on_max_slot_lag
-        self._on_max = {target.name: target.on_max_slot_lag or default for target in config.targets}
         self._seen: Retention | None = None
         self._growth: dict[str, Growth] = {}
         self._target_growth: dict[str, Growth] = {}
         self._proposed: tuple[str, ...] = ()
         self._tried_at = -_TRY_AGAIN_SECONDS
         self._refused = ""
+        self._taken = asyncio.Event()
+        self.take(config)
+
+    def take(self, config: Config) -> None:
+        """Go by another configuration from now on."""
+        self.max_slot_lag = config.source.max_slot_lag
+        if not self.max_slot_lag:
+            self.warnings.clear()
+        self._heartbeat_seconds = config.source.heartbeat_seconds
+        default = config.source.on_max_slot_lag
+        self._on_max = {target.name: target.on_max_slot_lag or default for target in config.targets}
+        self._taken.set()
 
     @property
     def main(self) -> SlotRoom | None:
@@ -78,8 +87,7 @@ class Retaining:
         """Watch, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch())
-            if self._heartbeat_seconds:
-                group.create_task(self._beat())
+            group.create_task(self._beat())
 
     async def _watch(self) -> None:
         while True:
@@ -97,13 +105,19 @@ class Retaining:
 
     async def _beat(self) -> None:
         while True:
-            try:
-                await self._upstream.emit_heartbeat()
-            except SourceUnavailable:
-                pass  # as above
-            except SourceRefused as error:
-                log.warning("heartbeat_refused", code=error.code, error=error.message)
-            await asyncio.sleep(self._heartbeat_seconds)
+            self._taken.clear()
+            if self._heartbeat_seconds:
+                await self._emit()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._taken.wait(), self._heartbeat_seconds or None)
+
+    async def _emit(self) -> None:
+        try:
+            await self._upstream.emit_heartbeat()
+        except SourceUnavailable:
+            pass  # as above
+        except SourceRefused as error:
+            log.warning("heartbeat_refused", code=error.code, error=error.message)
 
     async def _look(self) -> None:
         seen = self._seen = await self._upstream.retention()
@@ -128,7 +142,7 @@ class Retaining:
         at_work = progress.state in _AT_WORK
         # What nobody has read yet is the stream's to bring, unless that waits for its followers.
         until = wal_end if not at_work or backlog.is_full else min(wal_end, backlog.end)
-        may_be_released = self._on_max[name] == "release" and not progress.is_beginning
+        may_be_released = self._releases(name) and not progress.is_beginning
         return Member(name, lsn, until - lsn, may_be_released, at_work)
 
     def _warn(self, seen: Retention) -> None:
@@ -148,13 +162,16 @@ class Retaining:
 
     def _warning(self, name: str, retained_bytes: int) -> LastError:
         hint = f"mend the target; or walsync drop --target {name}; or on_max_slot_lag: release"
-        if self._on_max[name] == "release":
+        if self._releases(name):
             hint = "it is released when that frees WAL: no other target and no open transaction on the source needs it"
         return LastError(
             "WS2501",
             f"the source keeps {retained_bytes} bytes of WAL for it, more than max_slot_lag, {self.max_slot_lag}",
             hint,
         )
+
+    def _releases(self, name: str) -> bool:
+        return self._on_max.get(name) == "release"  # one that is being taken out is not there any more
 
     async def _release(self, seen: Retention, now: float) -> None:
         """Release whom the rule names at two looks in a row, so that one who is about to come nearer is left alone."""
@@ -170,7 +187,8 @@ class Retaining:
         if again is None or (again.names, again.lowest) != (proposal.names, proposal.lowest):
             return
         for name in proposal.names:
-            await self._session.deliveries[name].give_up()
+            if name in self._session.deliveries:
+                await self._session.deliveries[name].give_up()
             self.warnings.pop(name, None)
 
     async def _would_move(self, proposal: Release, seen: Retention, now: float) -> bool:

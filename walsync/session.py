@@ -5,24 +5,26 @@ from typing import Final
 
 import structlog
 
+from walsync.assignment import assign
 from walsync.backlog.backlog import Backlog
 from walsync.catch_up import CatchUp
 from walsync.checkpoint.acknowledgement import Acknowledgement
 from walsync.config import Config
-from walsync.delivery import Delivery
+from walsync.deliveries import Deliveries
 from walsync.feed import Feed
 from walsync.holding import Hold
 from walsync.logs import Logger
 from walsync.lsn import LSN
 from walsync.metrics import Metrics
 from walsync.path import Path
+from walsync.published import Published
 from walsync.right_of_way import RightOfWay
 from walsync.snapshots import Snapshots
 from walsync.source.stream import Stream
 from walsync.target.base import Writer
 from walsync.upstream import Prepared, Upstream
 
-_DRAIN_SECONDS: Final = 10.0
+_LAST_WORD_SECONDS: Final = 10.0
 
 log: Logger = structlog.get_logger()
 
@@ -33,6 +35,7 @@ class Session:
     def __init__(
         self, upstream: Upstream, prepared: Prepared, writer: Writer, config: Config, metrics: Metrics
     ) -> None:
+        self.config = config
         self.prepared = prepared
         self.writer = writer
         self.acknowledgement = Acknowledgement(prepared.confirmed_flush)
@@ -44,29 +47,37 @@ class Session:
             received=metrics.count_received,
             left=self.hold.want,
         )
-        self._way = RightOfWay()
-        self.catch_up = CatchUp(upstream, prepared, config.backlog, self.acknowledgement.durable, pause=self._way.give)
+        way = RightOfWay()
+        self.catch_up = CatchUp(upstream, prepared, config.backlog, self.acknowledgement.durable, pause=way.give)
         self.snapshots = Snapshots(upstream, config.snapshot, lambda: self.acknowledgement.confirmed)
-        self.deliveries: dict[str, Delivery] = {}
-        self._upstream = upstream
-        self._metrics = metrics
-        self._backlog_bytes = config.backlog.max_bytes
-
-    def path(self) -> Path:
-        """Give a delivery what it needs of this session."""
-        return Path(
-            self._upstream,
-            self.prepared,
-            self.writer,
+        path = Path(
+            upstream,
+            prepared,
+            writer,
             self.main,
             self.catch_up,
             self.hold,
             self.snapshots,
             self.acknowledgement,
-            self._metrics,
-            self._way,
-            self._backlog_bytes,
+            metrics,
+            way,
         )
+        self.deliveries = Deliveries(path)
+        self._upstream = upstream
+        self.take(config, prepared.published)
+
+    def take(self, config: Config, published: Published) -> None:
+        """Go by another configuration, whose tables are in the publication; what it does not change goes on untouched.
+
+        Raises ConfigurationError, and changes nothing, where a target wants what is not there.
+        """
+        assignments = assign(config, published)
+        self.config = config
+        self.main.backlog.max_bytes = config.backlog.max_bytes
+        self.main.moved()
+        self.catch_up.take(config.backlog)
+        self.snapshots.take(config.snapshot)
+        self.deliveries.change(assignments, published.registrations)
 
     @property
     def held(self) -> dict[str, LSN]:
@@ -88,22 +99,15 @@ class Session:
         """Read the main stream until it breaks or the session is drained."""
         await self.main.read(stream)
 
-    async def drain(self, reading: asyncio.Task[None], delivering: dict[str, asyncio.Task[None]]) -> None:
-        """Stop reading, let the targets finish what was read, confirm it, and end both kinds of task."""
+    async def drain(self, reading: asyncio.Task[None]) -> None:
+        """Stop reading, let the targets finish what was read, confirm it, and end the deliveries and `reading`."""
         log.info("draining")
         self.main.drain()
-        for name, delivery in self.deliveries.items():
-            delivery.drain()
-            if not delivery.is_at_work:
-                delivering[name].cancel()
-        done, late = await asyncio.wait(delivering.values(), timeout=_DRAIN_SECONDS)
-        for task in late:
-            task.cancel()
-        await asyncio.wait(delivering.values())
+        done = await self.deliveries.drain()
         self.main.stop()
-        await asyncio.wait([reading], timeout=_DRAIN_SECONDS)
+        await asyncio.wait([reading], timeout=_LAST_WORD_SECONDS)
         reading.cancel()
         await self._upstream.note_durable(
             {name: lsn for name in self.deliveries if (lsn := self.acknowledgement.durable(name)) is not None}
         )
-        log.info("drained", targets=len(done), confirmed_lsn=str(self.acknowledgement.confirmed))
+        log.info("drained", targets=done, confirmed_lsn=str(self.acknowledgement.confirmed))

@@ -54,9 +54,17 @@ class Snapshots:
     def __init__(self, upstream: Upstream, settings: SnapshotSettings, confirmed: Callable[[], LSN]) -> None:
         """Take snapshots of `upstream`; `confirmed` tells from where on its slots still hold what was committed."""
         self._upstream = upstream
+        self._confirmed = confirmed
+        self.take(settings)
+
+    def take(self, settings: SnapshotSettings) -> None:
+        """Take the next snapshots as another configuration says.
+
+        Nobody joins one that others have begun with before: what its tables were given since then may not have been
+        published, where they were not yet.
+        """
         self._workers = settings.workers
         self._throttle = Throttle(settings.max_bytes_per_second)
-        self._confirmed = confirmed
         self._round: _Round | None = None
 
     @asynccontextmanager

@@ -6,7 +6,7 @@ Everything blocking runs in a thread, one call at a time on one ordinary session
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
@@ -20,15 +20,15 @@ from walsync.checkpoint.registry import (
     RegistrationState,
     Registry,
     refuse_missing_slot,
-    refuse_unconfigured,
 )
 from walsync.errors import Fenced, SourceRefused, SourceUnavailable
 from walsync.logs import Logger
 from walsync.lsn import LSN
 from walsync.postgres import Connection, run_name
+from walsync.published import Published, look, publish
 from walsync.snapshot.export import ExportedSnapshot
 from walsync.snapshot.session import SnapshotSessions
-from walsync.source import catalogue, publication, requirements, retention, timeline
+from walsync.source import retention, timeline
 from walsync.source import slot as slots
 from walsync.source.session import (
     Identity,
@@ -62,9 +62,7 @@ class Prepared:
 
     identity: Identity
     history: tuple[timeline.Switch, ...]
-    tables: Sequence[Table]
-    memberships: Mapping[int, str]
-    registrations: dict[str, Registration]
+    published: Published
     confirmed_flush: LSN
     hold: slots.Slot | None
     """The slot that keeps WAL for targets which the main one does not wait for."""
@@ -83,20 +81,22 @@ class Upstream:
         self.blocker: slots.Blocker | None = None
         """The transaction that the creation of a slot is waiting for, while it waits."""
 
-    async def prepare(self, targets: Iterable[str]) -> Prepared:
+    async def prepare(self, settings: SourceSettings, targets: Collection[str]) -> Prepared:
         """Check the source, then make registry, publication and slot what the configuration says."""
-        names = set(targets)
-        tables, memberships, registrations = await self._call(lambda session: self._prepare(session, names))
+        published = await self.publish(settings, targets)
         async with self._replication(self._name) as replication:
             identity, history = await asyncio.to_thread(_identify, replication)
-        confirmed = await self._ensure_slot(registrations)
+        confirmed = await self._ensure_slot(published.registrations)
         hold = await self._mark(await self.hold_slot())
-        return Prepared(identity, history, tables, memberships, registrations, confirmed, hold)
+        return Prepared(identity, history, published, confirmed, hold)
 
-    async def look(self, targets: Iterable[str]) -> Sequence[Table]:
-        """Check the source as `prepare` does, and change nothing; returns the tables."""
-        names = set(targets)
-        return await self._call(lambda session: self._look(session, names)[0])
+    async def look(self, settings: SourceSettings, targets: Collection[str]) -> Sequence[Table]:
+        """Check the source as `publish` does, and change nothing; returns the tables."""
+        return await self._call(lambda session: look(session, settings, targets))
+
+    async def publish(self, settings: SourceSettings, targets: Collection[str]) -> Published:
+        """Make registry and publication what a configuration says, which has the same slot; streams go on."""
+        return await self._call(lambda session: publish(session, settings, targets))
 
     async def reopen_stream(self, prepared: Prepared, start: LSN, writer: Writer) -> Stream:
         """Go on with a slot that this run had; Fenced where a newer run has it now."""
@@ -216,6 +216,10 @@ class Upstream:
         """Note in the registry where a target is in its life."""
         await self._call(lambda session: self._registry(session).note_state(name, state, durable))
 
+    async def registration(self, name: str) -> Registration | None:
+        """Look a target up in the registry."""
+        return await self._call(lambda session: self._registry(session).load().get(name))
+
     async def register(self, name: str, kind: str, durable: LSN) -> Registration:
         """Begin to register a target."""
         return await self._call(lambda session: self._registry(session).add(name, kind, durable))
@@ -246,28 +250,7 @@ class Upstream:
                 await asyncio.to_thread(self._session.close)
                 self._session = None
 
-    def _prepare(
-        self, session: Connection, targets: set[str]
-    ) -> tuple[list[Table], Mapping[int, str], dict[str, Registration]]:
-        tables, registrations = self._look(session, targets)
-        if publication.keep(session, self._settings.publication, tables):
-            log.info("publication_changed", publication=self._settings.publication, tables=len(tables))
-        self._registry(session).create()
-        kept = publication.find(session, self._settings.publication)
-        return tables, kept.memberships if kept is not None else {}, registrations
-
-    def _look(self, session: Connection, targets: set[str]) -> tuple[list[Table], dict[str, Registration]]:
-        _raise_first(requirements.of_server(session))
-        registrations = self._registry(session).load()
-        refuse_unconfigured(registrations, targets)
-        found = catalogue.load(session, self._settings.tables)
-        _raise_first(found.problems)
-        if not found.tables:
-            raise SourceRefused("WS2207", "source.tables names no table that exists", hint="correct source.tables")
-        _raise_first(requirements.of_tables(session, found.tables))
-        return found.tables, registrations
-
-    async def _ensure_slot(self, registrations: dict[str, Registration]) -> LSN:
+    async def _ensure_slot(self, registrations: Mapping[str, Registration]) -> LSN:
         found = await self.slot()
         if found is not None:
             confirmed = slots.usable(found, await self._call(_database))
@@ -381,11 +364,6 @@ def _told(function: Callable[[Connection], _T], session: Connection) -> _T:
         return function(session)
     except psycopg2.Error as error:
         raise source_error(error) from error
-
-
-def _raise_first(problems: Sequence[SourceRefused]) -> None:
-    if problems:
-        raise problems[0]
 
 
 def _flush_lsn(session: Connection) -> str:

@@ -39,7 +39,7 @@ class Backlog:
     """Entries in commit order; `start` is the position below which it holds nothing, `end` the last entry's end_lsn."""
 
     def __init__(self, max_bytes: int, start: LSN) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._entries: deque[Transaction] = deque()
         self._trimmed = 0
         self._cursors: dict[str, _Cursor] = {}
@@ -54,7 +54,7 @@ class Backlog:
     @property
     def is_full(self) -> bool:
         """Whether the reader has to wait."""
-        return self.size_bytes >= self._max_bytes
+        return self.size_bytes >= self.max_bytes
 
     def append(self, transaction: Transaction) -> None:
         """Add what was read next; what the log already holds, after a reconnect, is passed over."""
@@ -114,7 +114,7 @@ class Backlog:
             return []
         lowest = min(cursor.passed_bytes for cursor in self._cursors.values())
         highest = max(cursor.passed_bytes for cursor in self._cursors.values())
-        if 2 * (highest - lowest) < self._max_bytes:
+        if 2 * (highest - lowest) < self.max_bytes:
             return []
         return [name for name, cursor in self._cursors.items() if cursor.passed_bytes == lowest]
 

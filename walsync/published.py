@@ -1,0 +1,53 @@
+"""What a configuration has the source publish, and who is registered for it: looked at, or brought about."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from walsync.checkpoint.registry import Registration, Registry, refuse_unconfigured
+from walsync.errors import SourceRefused
+from walsync.logs import Logger
+from walsync.postgres import Connection
+from walsync.source import catalogue, publication, requirements
+from walsync.source.settings import SourceSettings
+from walsync.source.table import Table
+
+log: Logger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The tables that the stream brings, what names the membership of each, by relid, and the registered targets."""
+
+    tables: Sequence[Table]
+    memberships: Mapping[int, str]
+    registrations: Mapping[str, Registration]
+
+
+def look(session: Connection, settings: SourceSettings, targets: Collection[str]) -> Sequence[Table]:
+    """Find the tables, and change nothing; SourceRefused or ConfigurationError where they could not be published."""
+    _raise_first(requirements.of_server(session))
+    refuse_unconfigured(Registry(session, settings.slot).load(), targets)
+    found = catalogue.load(session, settings.tables)
+    _raise_first(found.problems)
+    if not found.tables:
+        raise SourceRefused("WS2207", "source.tables names no table that exists", hint="correct source.tables")
+    _raise_first(requirements.of_tables(session, found.tables))
+    return found.tables
+
+
+def publish(session: Connection, settings: SourceSettings, targets: Collection[str]) -> Published:
+    """Make publication and registry what the configuration says; where it is refused, nothing was changed."""
+    tables = look(session, settings, targets)
+    if publication.keep(session, settings.publication, tables):
+        log.info("publication_changed", publication=settings.publication, tables=len(tables))
+    registry = Registry(session, settings.slot)
+    registry.create()
+    kept = publication.find(session, settings.publication)
+    return Published(tables, kept.memberships if kept is not None else {}, registry.load())
+
+
+def _raise_first(problems: Sequence[SourceRefused]) -> None:
+    if problems:
+        raise problems[0]
