@@ -10,37 +10,9 @@ import ctypes
 import select
 from typing import Final
 
-from psycopg2 import _psycopg
-
 from walsync.errors import SourceUnavailable
 from walsync.postgres import Connection
-
-_FILE: Final = str(_psycopg.__file__)
-
-# Calls that never block keep the GIL: giving it up for a microsecond can cost a 5 ms turn of another busy thread.
-_quick: Final = ctypes.PyDLL(_FILE)
-_blocking: Final = ctypes.CDLL(_FILE)
-
-_quick.PQgetCopyData.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int]
-_quick.PQgetCopyData.restype = ctypes.c_int
-_quick.PQconsumeInput.argtypes = [ctypes.c_void_p]
-_quick.PQconsumeInput.restype = ctypes.c_int
-_quick.PQfreemem.argtypes = [ctypes.c_void_p]
-_quick.PQfreemem.restype = None
-_quick.PQerrorMessage.argtypes = [ctypes.c_void_p]
-_quick.PQerrorMessage.restype = ctypes.c_char_p
-_quick.PQsocket.argtypes = [ctypes.c_void_p]
-_quick.PQsocket.restype = ctypes.c_int
-_quick.PQresultErrorMessage.argtypes = [ctypes.c_void_p]
-_quick.PQresultErrorMessage.restype = ctypes.c_char_p
-_quick.PQclear.argtypes = [ctypes.c_void_p]
-_quick.PQclear.restype = None
-_blocking.PQgetResult.argtypes = [ctypes.c_void_p]
-_blocking.PQgetResult.restype = ctypes.c_void_p
-_blocking.PQputCopyData.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
-_blocking.PQputCopyData.restype = ctypes.c_int
-_blocking.PQflush.argtypes = [ctypes.c_void_p]
-_blocking.PQflush.restype = ctypes.c_int
+from walsync.source.libpq import blocking, quick
 
 _NOTHING_YET: Final = 0
 _COPY_DONE: Final = -1
@@ -58,23 +30,23 @@ class CopyBoth:
     @property
     def socket(self) -> int:
         """The file descriptor to wait on."""
-        return int(_quick.PQsocket(self._pgconn))
+        return int(quick.PQsocket(self._pgconn))
 
     def read(self) -> bytes | None:
         """Return the next frame that has arrived, or None; SourceUnavailable when the server ended the session."""
-        length = _quick.PQgetCopyData(self._pgconn, self._buffer_address, 1)
+        length = quick.PQgetCopyData(self._pgconn, self._buffer_address, 1)
         if length > 0:
             try:
                 return ctypes.string_at(self._buffer, length)
             finally:
-                _quick.PQfreemem(self._buffer)
+                quick.PQfreemem(self._buffer)
         if length == _NOTHING_YET:
             return None
         raise SourceUnavailable("WS2002", f"the replication stream ended: {self._reason(length)}")
 
     def receive(self) -> None:
         """Take from the socket what is there, without waiting."""
-        if not _quick.PQconsumeInput(self._pgconn):
+        if not quick.PQconsumeInput(self._pgconn):
             raise SourceUnavailable("WS2002", f"the replication stream broke: {self._error()}")
 
     def wait(self, timeout: float, wake: int) -> bool:
@@ -84,22 +56,22 @@ class CopyBoth:
 
     def write(self, frame: bytes) -> None:
         """Send one frame."""
-        if _blocking.PQputCopyData(self._pgconn, frame, len(frame)) != 1 or _blocking.PQflush(self._pgconn) != 0:
+        if blocking.PQputCopyData(self._pgconn, frame, len(frame)) != 1 or blocking.PQflush(self._pgconn) != 0:
             raise SourceUnavailable("WS2002", f"the replication stream broke: {self._error()}")
 
     def _reason(self, length: int) -> str:
         if length != _COPY_DONE:
             return self._error()
-        result = _blocking.PQgetResult(self._pgconn)
+        result = blocking.PQgetResult(self._pgconn)
         if not result:
             return self._error()
         try:
-            return _first_line(_quick.PQresultErrorMessage(result)) or "the server closed it"
+            return _first_line(quick.PQresultErrorMessage(result)) or "the server closed it"
         finally:
-            _quick.PQclear(result)
+            quick.PQclear(result)
 
     def _error(self) -> str:
-        return _first_line(_quick.PQerrorMessage(self._pgconn)) or "no reason given"
+        return _first_line(quick.PQerrorMessage(self._pgconn)) or "no reason given"
 
 
 def _first_line(text: bytes | None) -> str:

@@ -10,40 +10,10 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 import psycopg2
-from psycopg2 import _psycopg
 from psycopg2.errors import lookup
 
 from walsync.postgres import Connection
-
-_FILE: Final = str(_psycopg.__file__)
-
-_quick: Final = ctypes.PyDLL(_FILE)
-_blocking: Final = ctypes.CDLL(_FILE)
-
-_blocking.PQexec.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-_blocking.PQexec.restype = ctypes.c_void_p
-_blocking.PQgetResult.argtypes = [ctypes.c_void_p]
-_blocking.PQgetResult.restype = ctypes.c_void_p
-_blocking.PQgetCopyData.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int]
-_blocking.PQgetCopyData.restype = ctypes.c_int
-_blocking.PQcancel.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
-_blocking.PQcancel.restype = ctypes.c_int
-_quick.PQgetCopyData.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int]
-_quick.PQgetCopyData.restype = ctypes.c_int
-_quick.PQfreemem.argtypes = [ctypes.c_void_p]
-_quick.PQfreemem.restype = None
-_quick.PQresultStatus.argtypes = [ctypes.c_void_p]
-_quick.PQresultStatus.restype = ctypes.c_int
-_quick.PQresultErrorField.argtypes = [ctypes.c_void_p, ctypes.c_int]
-_quick.PQresultErrorField.restype = ctypes.c_char_p
-_quick.PQclear.argtypes = [ctypes.c_void_p]
-_quick.PQclear.restype = None
-_quick.PQerrorMessage.argtypes = [ctypes.c_void_p]
-_quick.PQerrorMessage.restype = ctypes.c_char_p
-_quick.PQgetCancel.argtypes = [ctypes.c_void_p]
-_quick.PQgetCancel.restype = ctypes.c_void_p
-_quick.PQfreeCancel.argtypes = [ctypes.c_void_p]
-_quick.PQfreeCancel.restype = None
+from walsync.source.libpq import address, blocking, quick
 
 _COMMAND_OK: Final = 1
 _COPY_OUT: Final = 3
@@ -67,12 +37,12 @@ class CopyOut:
         self._connection = connection  # held: libpq's connection lives as long as psycopg2's object
         self._pgconn = connection.pgconn_ptr or 0
         self._ended = False
-        result = _blocking.PQexec(self._pgconn, statement)
+        result = blocking.PQexec(self._pgconn, statement)
         try:
-            if not result or _quick.PQresultStatus(result) != _COPY_OUT:
+            if not result or quick.PQresultStatus(result) != _COPY_OUT:
                 raise self._error(result)
         finally:
-            _quick.PQclear(result)
+            quick.PQclear(result)
 
     def read(self, wanted: int) -> Chunk:
         """Return whole rows of `wanted` bytes or a little more, less only at the end; then none."""
@@ -86,16 +56,16 @@ class CopyOut:
 
     def _finish(self) -> None:
         failure: psycopg2.Error | None = None
-        while result := _blocking.PQgetResult(self._pgconn):
-            if _quick.PQresultStatus(result) != _COMMAND_OK:
+        while result := blocking.PQgetResult(self._pgconn):
+            if quick.PQresultStatus(result) != _COMMAND_OK:
                 failure = failure or self._error(result)
-            _quick.PQclear(result)
+            quick.PQclear(result)
         if failure is not None:
             raise failure
 
     def _error(self, result: int | None) -> psycopg2.Error:
-        state, message = (_text(_quick.PQresultErrorField(result, field)) for field in (_SQLSTATE, _MESSAGE))
-        message = message or _text(_quick.PQerrorMessage(self._pgconn)) or "no reason given"
+        state, message = (_text(quick.PQresultErrorField(result, field)) for field in (_SQLSTATE, _MESSAGE))
+        message = message or _text(quick.PQerrorMessage(self._pgconn)) or "no reason given"
         with suppress(KeyError):
             return lookup(state)(message)
         return psycopg2.OperationalError(message)
@@ -106,12 +76,12 @@ def cancellation(connection: Connection) -> Callable[[], None]:
 
     Unlike psycopg2's cancel() it leaves the GIL to others meanwhile, and the connection may be closed before.
     """
-    request = _quick.PQgetCancel(connection.pgconn_ptr)
+    request = quick.PQgetCancel(connection.pgconn_ptr)
 
     def ask() -> None:
         if request:
-            _blocking.PQcancel(request, ctypes.create_string_buffer(_REASON_BYTES), _REASON_BYTES)
-            _quick.PQfreeCancel(request)
+            blocking.PQcancel(request, ctypes.create_string_buffer(_REASON_BYTES), _REASON_BYTES)
+            quick.PQfreeCancel(request)
 
     return ask
 
@@ -121,16 +91,16 @@ def read_rows_in_python(connection: int, get_copy_data: int, freemem: int, wante
     del get_copy_data, freemem  # the twin in C needs to be told where they are
     rows: list[bytes] = []
     row = ctypes.c_void_p()
-    address, used, length = ctypes.byref(row), 0, 0
+    at, used, length = ctypes.byref(row), 0, 0
     while used < wanted:
         # What has arrived is taken with the GIL: giving it up for a microsecond can cost a turn of another thread.
-        length = _quick.PQgetCopyData(connection, address, 1)
+        length = quick.PQgetCopyData(connection, at, 1)
         if length == _NOTHING_YET:
-            length = _blocking.PQgetCopyData(connection, address, 0)
+            length = blocking.PQgetCopyData(connection, at, 0)
         if length <= 0:
             break
         rows.append(ctypes.string_at(row, length))
-        _quick.PQfreemem(row)
+        quick.PQfreemem(row)
         used += length
     return b"".join(rows), len(rows), length
 
@@ -139,12 +109,8 @@ def _text(given: bytes | None) -> str:
     return (given or b"").decode(errors="replace").strip()
 
 
-def _address(name: str) -> int:
-    return ctypes.cast(getattr(_blocking, name), ctypes.c_void_p).value or 0
-
-
-_GET_COPY_DATA: Final = _address("PQgetCopyData")
-_FREEMEM: Final = _address("PQfreemem")
+_GET_COPY_DATA: Final = address("PQgetCopyData")
+_FREEMEM: Final = address("PQfreemem")
 
 try:
     from walsync.source.compiled import read_rows
