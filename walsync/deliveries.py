@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 from walsync.assignment import Assignment
 from walsync.checkpoint.registry import Registration
 from walsync.delivery import Delivery
-from walsync.errors import SourceUnavailable
+from walsync.errors import ConfigurationError, SourceUnavailable, TargetRefused
 from walsync.logs import Logger
 from walsync.path import Path
 from walsync.status import TargetState
@@ -141,3 +141,24 @@ class Deliveries(Mapping[str, Delivery]):
     async def _registration(self, name: str) -> Registration | None:
         retrying = AsyncRetrying(retry=retry_if_exception_type(SourceUnavailable), wait=_BACKOFF, reraise=True)
         return await retrying(self._path.upstream.registration, name)
+
+
+def copy_again(deliveries: Mapping[str, Delivery], target: str | None, table: str | None) -> dict[str, list[str]]:
+    """Copy a table once more, or all, to a target or to all, while the others go on; returns which, by target."""
+    if target is not None and target not in deliveries:
+        known = ", ".join(deliveries) or "none: the instance is starting"
+        raise ConfigurationError("WS1021", f"there is no target {target}", hint=f"the targets known here: {known}")
+    chosen = {name: each for name, each in deliveries.items() if target in {None, name}}
+    stopped = [name for name, each in chosen.items() if each.progress.state is TargetState.STOPPED]
+    if stopped:
+        hint = "walsync status tells why; mend it and start walsync again"
+        raise TargetRefused("WS4009", f"target {stopped[0]} has stopped", hint=hint)
+    found = {name: [one for one in each.tables if table in {None, one}] for name, each in chosen.items()}
+    if not any(found.values()):
+        known = ", ".join(sorted({one for each in chosen.values() for one in each.tables}))
+        raise ConfigurationError(
+            "WS1034", f"no table {table or ''} to be copied there", hint=f"the tables known there: {known}"
+        )
+    for name, tables in found.items():
+        chosen[name].copy_again(tables)
+    return {name: tables for name, tables in found.items() if tables}

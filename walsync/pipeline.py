@@ -23,7 +23,8 @@ from tenacity import (
 
 from walsync.assignment import assign
 from walsync.config import Config, refuse_what_needs_a_restart
-from walsync.errors import ConfigurationError, SourceUnavailable, TargetRefused, WalsyncError
+from walsync.deliveries import copy_again
+from walsync.errors import SourceUnavailable, WalsyncError
 from walsync.logs import Logger
 from walsync.lsn import LSN
 from walsync.metrics import Metrics
@@ -82,24 +83,7 @@ class Pipeline:
 
     def copy_again(self, target: str | None, table: str | None) -> dict[str, list[str]]:
         """Copy a table once more, or all, to a target or to all, while the others go on; returns which, by target."""
-        deliveries = {} if self.session is None else self.session.deliveries
-        if target is not None and target not in deliveries:
-            known = ", ".join(deliveries) or "none: the instance is starting"
-            raise ConfigurationError("WS1021", f"there is no target {target}", hint=f"the targets known here: {known}")
-        chosen = {name: each for name, each in deliveries.items() if target in {None, name}}
-        stopped = [name for name, each in chosen.items() if each.progress.state is TargetState.STOPPED]
-        if stopped:
-            hint = "walsync status tells why; mend it and start walsync again"
-            raise TargetRefused("WS4009", f"target {stopped[0]} has stopped", hint=hint)
-        found = {name: [one for one in each.tables if table in {None, one}] for name, each in chosen.items()}
-        if not any(found.values()):
-            known = ", ".join(sorted({one for each in chosen.values() for one in each.tables}))
-            raise ConfigurationError(
-                "WS1034", f"no table {table or ''} to be copied there", hint=f"the tables known there: {known}"
-            )
-        for name, tables in found.items():
-            chosen[name].copy_again(tables)
-        return {name: tables for name, tables in found.items() if tables}
+        return copy_again({} if self.session is None else self.session.deliveries, target, table)
 
     async def run(self) -> None:
         """Keep the targets in step until `stop`."""
@@ -159,9 +143,14 @@ class Pipeline:
         except SourceUnavailable:
             self._interrupted.set()  # it went away, perhaps with the publication changed: begin with a look at it
             return
-        if self.session is session and self.retaining is not None:
+        if self.session is not session or self.retaining is None:
+            return  # it has ended meanwhile, and the next one begins with a look
+        try:
             session.take(config, published)
-            self.retaining.take(config)
+        except WalsyncError:
+            self._interrupted.set()  # a table has gone since the look: the publication has to be what it was
+            raise
+        self.retaining.take(config)
 
     async def _catch_up_with_reloads(self, session: Session) -> None:
         async with self._changing:

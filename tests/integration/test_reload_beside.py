@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
@@ -14,6 +14,7 @@ from fix_isolation import ROWS, insert, rows, until_near_has
 from fix_postgres import Database
 from fix_proxy import Proxy
 from fix_replication import Replication, Running, checkpoint, locked, slot_row
+from psycopg2.extensions import parse_dsn
 
 from walsync.backlog.settings import BacklogSettings
 from walsync.catch_up import CatchUp
@@ -181,6 +182,37 @@ async def test_a_reload_that_comes_while_it_begins_is_not_forgotten(two_tables: 
             for database in two_tables.targets.values():
                 await until_has(running, database, "u", 2)
                 await until_has(running, database, "t", 2)
+
+
+@pytest.fixture
+def way(source: Database, new_proxy: Callable[[str, int], Proxy]) -> Proxy:
+    """Return the way to the source that can be closed."""
+    parts = parse_dsn(source.dsn)
+    return new_proxy(parts["host"], int(parts["port"]))
+
+
+@pytest.mark.parametrize("answer", ["lost", "not sent"])
+async def test_a_source_that_goes_away_in_the_middle_is_looked_at_again(
+    two_tables: Replication, way: Proxy, answer: str
+) -> None:
+    before = replace(two_tables, changes={"source": {"dsn": way.dsn(two_tables.source.name)}})
+    after = replace(before, tables=["public.t", "public.u"])
+    published = "SELECT 1 FROM pg_publication_tables WHERE tablename = 'u'"
+    async with before.running() as running:
+        await running.until_streaming()
+        # Without COMMIT the server rolls back; with it, and without its answer, nobody here knows.
+        way.on_bytes("to_server", b"COMMIT", partial(way.hold, "to_client") if answer == "lost" else way.cut)
+        reloading = asyncio.create_task(running.pipeline.reload(after.config))
+        if answer == "lost":
+            await running.until(lambda: before.source.execute(published), "the publication to be changed")
+            way.cut()
+            way.resume()
+        await reloading
+        insert(before, 1, 3)
+        for database in before.targets.values():
+            await until_has(running, database, "u", 2)
+        await running.caught_up()
+    before.assert_equal(ROWS)
 
 
 async def test_tables_that_come_and_go_under_load_are_complete(any_source: Database, target: Database) -> None:
