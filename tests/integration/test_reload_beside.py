@@ -184,6 +184,25 @@ async def test_a_reload_that_comes_while_it_begins_is_not_forgotten(two_tables: 
                 await until_has(running, database, "t", 2)
 
 
+async def test_a_new_table_is_not_taken_from_a_snapshot_that_is_older_than_its_publication(
+    two_tables: Replication,
+) -> None:
+    two_tables.source.execute("CREATE TABLE v (id int PRIMARY KEY)")
+    t, u, v = "public.t", "public.u", "public.v"
+    before = replace(two_tables, tables=[t, v], of_targets={"far": {"tables": [t, v]}})
+    near, far = before.targets["near"], before.targets["far"]
+    async with before.running() as running:
+        await running.until_streaming()
+        with locked(far, "v"):
+            deliveries(running)["far"].copy_again([v])
+            await running.until(lambda: running.progress("far").copying, "a snapshot that lasts")
+            before.source.execute("INSERT INTO u VALUES (3)")
+            await running.pipeline.reload(replace(before, tables=[t, u, v]).config)
+            await until_has(running, near, "u", 3)
+            assert running.progress("far").copying, "it lasts still"
+        await running.caught_up()
+
+
 @pytest.fixture
 def way(source: Database, new_proxy: Callable[[str, int], Proxy]) -> Proxy:
     """Return the way to the source that can be closed."""
