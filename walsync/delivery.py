@@ -250,7 +250,7 @@ class Delivery:
         self._path.main.leave(self.name)
         self._enter(TargetState.PARKED, f"the main stream has passed {position}: waits for one of its own")
         self._lane = await self._path.catch_up.join(self.name, position, self.notify)
-        self._feed, self._turn = self._lane.feed, Between(self._path.way, self._limits)
+        self._feed, self._turn = self._lane.feed, Between(self._path.way, self._limits, self._stands)
         self._enter(TargetState.CATCHING_UP, f"reads on its own from {position}")
 
     async def _stays(self) -> bool:
@@ -259,12 +259,15 @@ class Delivery:
         if lane is None:
             return main.follows(self.name)
         lane.raise_error()
-        if position >= main.start:
+        if position >= main.start and main.is_near(position):
             return False
         if lane.feed.backlog.end >= main.start and not main.follows(self.name):
             # What was read here reaches the main backlog: that is kept until the target gets there.
             self._path.main.follow(self.name, main.start, self.notify)
         return lane.feed.backlog.follows(self.name)
+
+    def _stands(self) -> tuple[LSN, LSN]:
+        return self.progress.position, self._path.main.backlog.end
 
     async def _leave_lane(self) -> None:
         if self._lane is not None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from walsync.backlog.backlog import Limits
+from walsync.lsn import LSN
 
 _IN_USE_SECONDS: Final = 1.0
 """So long after its last batch the main stream counts as in use."""
@@ -25,6 +26,12 @@ _WAIT_SECONDS: Final = 0.02
 
 _STEP_SECONDS: Final = 0.005
 """What the changes of a step may take, beside the way to the target; as long as that way, where that is longer."""
+
+_LONGEST_STEP_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 1.0
+_GAIN: Final = 2.0
+"""How many times as fast as the main stream, in WAL, a target catches up at least, whatever the others wait then:
+it takes no longer than the target was away."""
 
 _FEWEST_CHANGES: Final = 16
 """The first step: what it takes is, but for little, the way to the target."""
@@ -109,14 +116,19 @@ class Ahead:
 class Between:
     """The turn of who catches up: in steps of some milliseconds while the main stream is in use, else like the others.
 
-    How many changes that are differs by a factor of a hundred between targets: it is found by trying.
+    How many changes that are differs by a factor of a hundred between targets: it is found by trying. Where small steps
+    do not bring it nearer to the main stream they are longer. `stands` tells where it stands, and where that does.
     """
 
-    def __init__(self, way: RightOfWay, limits: Limits) -> None:
+    def __init__(self, way: RightOfWay, limits: Limits, stands: Callable[[], tuple[LSN, LSN]]) -> None:
         self._way = way
         self._limits = limits
+        self._stands = stands
         self._changes = _FEWEST_CHANGES
         self._least_seconds = float("inf")
+        self._step_seconds = _STEP_SECONDS
+        self._seen_at = way.clock()
+        self._seen = stands()
 
     @property
     def limits(self) -> Limits:
@@ -131,11 +143,24 @@ class Between:
         seconds = self._way.clock() - started
         self._least_seconds = min(self._least_seconds, seconds)
         if is_in_use:
+            self._look()
             self._learn(changes, seconds)
             await self._way.let_pass(seconds)
 
+    def _look(self) -> None:
+        """Take longer steps where the main stream gets away, and short ones again where it does not."""
+        now = self._way.clock()
+        if now - self._seen_at < _LOOK_SECONDS:
+            return
+        (position, end), (before, end_before) = self._stands(), self._seen
+        if position - before < _GAIN * (end - end_before):
+            self._step_seconds = min(2 * self._step_seconds, _LONGEST_STEP_SECONDS)
+        else:
+            self._step_seconds = max(self._step_seconds / 2, _STEP_SECONDS)
+        self._seen_at, self._seen = now, (position, end)
+
     def _learn(self, changes: int, seconds: float) -> None:
-        if seconds - self._least_seconds > max(_STEP_SECONDS, self._least_seconds):
+        if seconds - self._least_seconds > max(self._step_seconds, self._least_seconds):
             self._changes = max(_FEWEST_CHANGES, self._changes // 2)
         elif 2 * changes > self._changes:
             self._changes = min(self._limits.changes, 2 * self._changes)

@@ -43,3 +43,19 @@ def test_a_stream_that_goes_on_where_it_ended_skips_nothing() -> None:
     backlog.append(commit(30))
     assert backlog.skip_to(LSN(33)) == []
     assert [entry.commit_lsn for entry in backlog.take("one", ALL)] == [30]
+
+
+def test_who_is_near_enough_to_join_is_not_let_go_of_at_once() -> None:
+    backlog = Backlog(1_000, LSN(10))
+    assert backlog.is_near(LSN(10))
+    assert backlog.attach("ahead", LSN(10))
+    assert backlog.attach("keeps the beginning", LSN(10))
+    for lsn in range(20, 100, 10):
+        backlog.append(commit(lsn))
+    assert backlog.is_near(LSN(10))  # nobody has gone on yet
+    assert len(backlog.take("ahead", ALL)) == 8
+    backlog.advance("ahead")
+    assert [backlog.is_near(LSN(lsn)) for lsn in (10, 50, 70, 80, 93)] == [False, False, False, True, True]
+    for lsn in (80, 93):
+        assert backlog.attach("joins", LSN(lsn))
+        assert "joins" not in backlog.laggards()

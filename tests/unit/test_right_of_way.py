@@ -1,9 +1,11 @@
 import asyncio
 from dataclasses import dataclass
+from statistics import median
 
 import pytest
 
 from walsync.backlog.backlog import Limits
+from walsync.lsn import LSN
 from walsync.right_of_way import Ahead, Between, RightOfWay
 
 ALL = Limits(transactions=1000, changes=20_000, size_bytes=1 << 20)
@@ -29,6 +31,11 @@ def way(clock: Clock) -> RightOfWay:
     return RightOfWay(clock)
 
 
+def between(way: RightOfWay) -> Between:
+    """Make the turn of a target that the main stream does not get away from."""
+    return Between(way, ALL, lambda: (LSN(0), LSN(0)))
+
+
 async def write(turn: Ahead | Between, clock: Clock, seconds: float, changes: int) -> None:
     async with turn.taking(changes):
         clock.seconds += seconds
@@ -40,7 +47,7 @@ async def use(way: RightOfWay) -> None:
 
 
 async def test_who_catches_up_takes_what_there_is_while_nobody_else_is_at_work(way: RightOfWay, clock: Clock) -> None:
-    turn = Between(way, ALL)
+    turn = between(way)
     await write(turn, clock, 5.0, ALL.changes)
     assert turn.limits == ALL
 
@@ -48,7 +55,7 @@ async def test_who_catches_up_takes_what_there_is_while_nobody_else_is_at_work(w
 async def test_it_takes_small_steps_while_the_main_stream_is_in_use_and_a_second_longer(
     way: RightOfWay, clock: Clock
 ) -> None:
-    turn = Between(way, ALL)
+    turn = between(way)
     await use(way)
     assert turn.limits.changes < 1000
     assert (turn.limits.transactions, turn.limits.size_bytes) == (ALL.transactions, ALL.size_bytes)
@@ -57,7 +64,7 @@ async def test_it_takes_small_steps_while_the_main_stream_is_in_use_and_a_second
 
 
 async def test_steps_shrink_while_their_changes_take_long_and_grow_again(way: RightOfWay, clock: Clock) -> None:
-    turn = Between(way, ALL)
+    turn = between(way)
     seen = []
     for per_change in (1e-3, 1e-6):
         for _ in range(20):
@@ -71,7 +78,7 @@ async def test_steps_shrink_while_their_changes_take_long_and_grow_again(way: Ri
 
 
 async def test_steps_are_large_where_the_way_to_the_target_is_long(way: RightOfWay, clock: Clock) -> None:
-    turn = Between(way, ALL)
+    turn = between(way)
     for _ in range(20):
         await use(way)
         changes = turn.limits.changes
@@ -82,7 +89,7 @@ async def test_steps_are_large_where_the_way_to_the_target_is_long(way: RightOfW
 async def test_a_batch_that_was_small_for_want_of_changes_does_not_make_the_next_ones_larger(
     way: RightOfWay, clock: Clock
 ) -> None:
-    turn = Between(way, ALL)
+    turn = between(way)
     await use(way)
     before = turn.limits.changes
     await write(turn, clock, 0.001, 5)
@@ -91,7 +98,7 @@ async def test_a_batch_that_was_small_for_want_of_changes_does_not_make_the_next
 
 
 async def test_somebody_who_waits_goes_on_while_the_main_stream_is_at_work(way: RightOfWay, clock: Clock) -> None:
-    turn = Between(way, ALL)
+    turn = between(way)
     async with Ahead(way, ALL).taking(1):
         await asyncio.wait_for(write(turn, clock, 60.0, 1), 30)
         await asyncio.wait_for(asyncio.to_thread(way.give, 60.0), 30)
@@ -103,3 +110,29 @@ async def test_a_write_that_fails_leaves_the_way(way: RightOfWay, clock: Clock) 
             raise OSError("gone")
     clock.seconds += 2
     assert not way.is_in_use
+
+
+@pytest.mark.parametrize(("arriving", "fewest", "most"), [(75_000, 128, 1000), (1_000, 16, 64)])
+async def test_steps_are_longer_where_short_ones_do_not_bring_a_target_nearer(
+    way: RightOfWay, clock: Clock, arriving: int, fewest: int, most: int
+) -> None:
+    """A change of 100 bytes takes 0.5 ms, 10 ms go to the way to the target, and other changes come all the time."""
+    started, position = clock.seconds, 0
+
+    def stands() -> tuple[LSN, LSN]:
+        return LSN(position), LSN(10_000_000 + int(arriving * (clock.seconds - started)))
+
+    turn = Between(way, ALL, stands)
+    behind, taken = [], []
+    for _ in range(2_000):
+        await use(way)
+        changes = turn.limits.changes
+        position += 100 * changes
+        taken.append(changes)
+        await write(turn, clock, 0.01 + 0.0005 * changes, changes)
+        clock.seconds += 0.02  # others were let pass
+        behind.append(stands()[1] - stands()[0])
+        if behind[-1] <= 0:
+            break
+    assert behind[-1] < behind[0] / 2
+    assert fewest <= median(taken) <= most

@@ -73,15 +73,17 @@ class Backlog:
         """Set the target's cursor to the first entry that `position` does not contain; False if that was trimmed."""
         if position < self.start:
             return False
-        passed, passed_bytes = self._trimmed, self._trimmed_bytes
-        for entry in self._entries:
-            if entry.commit_lsn >= position:
-                break
-            passed += 1
-            passed_bytes += _weight(entry)
-        self._cursors[name] = _Cursor(position, passed, passed_bytes)
+        self._cursors[name] = _Cursor(position, *self._passed(position))
         self._trim()
         return True
+
+    def is_near(self, position: LSN) -> bool:
+        """Tell whether who joins there may stay: a quarter of the room behind the one furthest ahead, or less.
+
+        `position` is not below `start`. Half of the room makes a laggard, who would be let go of as soon as it is full.
+        """
+        furthest = max((cursor.passed_bytes for cursor in self._cursors.values()), default=0)
+        return 4 * (furthest - self._passed(position)[1]) <= self.max_bytes
 
     def skip_to(self, position: LSN) -> list[str]:
         """Go on at `position`, where it is above the end: the stream does not bring what lies between.
@@ -156,6 +158,16 @@ class Backlog:
                 if entry.changes:
                     return entry.commit_time
         return None
+
+    def _passed(self, position: LSN) -> tuple[int, int]:
+        """Count the entries that `position` contains, and their bytes, from the log's beginning."""
+        passed, passed_bytes = self._trimmed, self._trimmed_bytes
+        for entry in self._entries:
+            if entry.commit_lsn >= position:
+                break
+            passed += 1
+            passed_bytes += _weight(entry)
+        return passed, passed_bytes
 
     def _from(self, cursor: _Cursor) -> Iterator[Transaction]:
         return islice(self._entries, cursor.next_entry - self._trimmed, None)
