@@ -12,7 +12,7 @@ import structlog
 
 from walsync.backlog.backlog import Backlog
 from walsync.backlog.settings import BacklogSettings
-from walsync.errors import SourceUnavailable, WalsyncError
+from walsync.errors import SourceUnavailable
 from walsync.feed import Feed
 from walsync.logs import Logger
 from walsync.lsn import LSN
@@ -32,7 +32,7 @@ class Lane:
         pause: Callable[[float], None],
     ) -> None:
         self.feed: Final = Feed(upstream, backlog, self._confirmed, pause=pause)
-        self.error: WalsyncError | None = None
+        self.error: Exception | None = None
         self._start = backlog.start
         self._durable = durable
         self._followers: set[str] = set()
@@ -63,12 +63,9 @@ class Lane:
         self._reading.add_done_callback(self._ended)
 
     def fail(self, error: BaseException) -> None:
-        """Tell the followers that there is no stream for them; they try again."""
-        self.error = (
-            error
-            if isinstance(error, WalsyncError)
-            else SourceUnavailable("WS2002", f"the stream to catch up on has ended: {str(error) or 'closed'}")
-        )
+        """Tell the followers that there is no stream for them; they try again, unless it is an error of ours."""
+        closed = SourceUnavailable("WS2002", "the stream to catch up on has ended")
+        self.error = error if isinstance(error, Exception) else closed
         self.feed.wake()
 
     async def close(self) -> None:

@@ -151,7 +151,7 @@ def copy_again(deliveries: Mapping[str, Delivery], target: str | None, table: st
     chosen = {name: each for name, each in deliveries.items() if target in {None, name}}
     stopped = [name for name, each in chosen.items() if each.progress.state is TargetState.STOPPED]
     if stopped:
-        hint = "walsync status tells why; mend it and start walsync again"
+        hint = "walsync status tells why; mend it, and reload (SIGHUP) or start walsync again"
         raise TargetRefused("WS4009", f"target {stopped[0]} has stopped", hint=hint)
     found = {name: [one for one in each.tables if table in {None, one}] for name, each in chosen.items()}
     if not any(found.values()):

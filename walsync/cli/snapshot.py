@@ -87,5 +87,5 @@ def _tell_who_is_away(status: Status, names: set[str]) -> set[str]:
 def _refuse_stopped(status: Status, waited_for: set[str]) -> None:
     for target in status.targets:
         if target.name in waited_for and target.state is TargetState.STOPPED:
-            code, hint = "WS4009", "walsync status tells why; mend it and start walsync again"
+            code, hint = "WS4009", "walsync status tells why; mend it, and reload (SIGHUP) or start walsync again"
             raise WalsyncError(code, f"target {target.name} has stopped", hint=hint)
