@@ -50,6 +50,7 @@ REASONS: Final[Mapping[str, str]] = {
     "WS2912": "after a failover to it the slot would not be there, and every target would need a new snapshot",
     "WS2913": "after a failover such a target stops, and needs a new snapshot",
     "WS2914": "the first one that answers would be taken, and a standby cannot be read from",
+    "WS2915": "the table's copy would lack those changes, and nobody would be told",
     "WS4101": _OTHERS_GO_ON,
     "WS4202": _OTHERS_GO_ON,
     "WS4203": "a value would have nowhere to go",

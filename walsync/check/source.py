@@ -74,6 +74,7 @@ def _examine_session(
         return
     slot = slots.find(session, settings.slot)
     _check_encoding(session, source, report)
+    _check_release(session, report)
     check_retention(session, slot, report)
     check_standbys(settings, session, slot, report)
     _check_tables(settings, session, source, report)
@@ -116,6 +117,17 @@ def _check_encoding(session: Connection, source: Source, report: Report) -> None
             _WHERE,
             "the database is SQL_ASCII: it takes bytes that are no UTF-8 text, and a target would refuse them",
             "mend such values before the first run, or move the data into a UTF8 database",
+        )
+
+
+def _check_release(session: Connection, report: Report) -> None:
+    better = requirements.release_to_take(session.server_version)
+    if better is not None:
+        report.warning(
+            "WS2915",
+            _WHERE,
+            f"release {_version(session)} can leave out changes of a transaction that is open while a table is added",
+            f"upgrade the server to {better}; until then add tables while nobody writes to them",
         )
 
 

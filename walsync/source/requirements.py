@@ -14,6 +14,8 @@ from walsync.source.table import Table
 
 _OLDEST_VERSION: Final = 140000
 _FILTERS_SINCE: Final = 150000
+_MENDED: Final = {14: 18, 15: 13, 16: 9, 17: 5}
+"""By version, the release since which a transaction sees a publication change that commits while it is open."""
 
 
 def of_server(session: Connection) -> list[SourceRefused]:
@@ -45,6 +47,13 @@ def of_server(session: Connection) -> list[SourceRefused]:
             )
         )
     return found
+
+
+def release_to_take(server_version: int) -> str | None:
+    """Name the release in which this server would lose no changes of new tables; None where it loses none."""
+    version, release = divmod(server_version, 10_000)
+    mended = _MENDED.get(version, 0)
+    return f"{version}.{mended}" if release < mended else None
 
 
 # Managed services grant replication by membership in a role of their own.
