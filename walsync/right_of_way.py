@@ -29,6 +29,7 @@ _STEP_SECONDS: Final = 0.005
 
 _LONGEST_STEP_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 1.0
+_HURRY_SECONDS: Final = 2.0
 _GAIN: Final = 2.0
 """How many times as fast as the main stream, in WAL, a target catches up at least, whatever the others wait then:
 it takes no longer than the target was away."""
@@ -46,7 +47,7 @@ class RightOfWay:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock: Final = clock
         self._at_work = 0
-        self._used_at = float("-inf")
+        self._used_at = self._hurried_at = float("-inf")
         self._is_free = threading.Event()
         self._is_free.set()
         self._was_freed = asyncio.Event()
@@ -71,15 +72,24 @@ class RightOfWay:
             self._is_free.set()
             self._was_freed.set()
 
+    def hurry(self) -> None:
+        """Let nobody wait for a while: somebody does not get nearer to the main stream."""
+        self._hurried_at = self.clock()
+
     def give(self, seconds: float) -> None:
         """Let the others pass after a step that took so long."""
-        self._is_free.wait(_wait_seconds(seconds))
+        self._is_free.wait(self._wait_seconds(seconds))
 
     async def let_pass(self, seconds: float) -> None:
         """Do the same on the event loop."""
         waiting = asyncio.ensure_future(self._was_freed.wait())
-        await asyncio.wait([waiting], timeout=_wait_seconds(seconds))
+        await asyncio.wait([waiting], timeout=self._wait_seconds(seconds))
         waiting.cancel()
+
+    def _wait_seconds(self, step_seconds: float) -> float:
+        if self.clock() - self._hurried_at < _HURRY_SECONDS:
+            return 0.0
+        return min(_WAIT_STEPS * step_seconds, _WAIT_SECONDS)
 
 
 class Turn(Protocol):
@@ -148,13 +158,14 @@ class Between:
             await self._way.let_pass(seconds)
 
     def _look(self) -> None:
-        """Take longer steps where the main stream gets away, and short ones again where it does not."""
+        """Take longer steps, and wait for nobody, where the main stream gets away; and the other way round."""
         now = self._way.clock()
         if now - self._seen_at < _LOOK_SECONDS:
             return
         (position, end), (before, end_before) = self._stands(), self._seen
         if position - before < _GAIN * (end - end_before):
             self._step_seconds = min(2 * self._step_seconds, _LONGEST_STEP_SECONDS)
+            self._way.hurry()
         else:
             self._step_seconds = max(self._step_seconds / 2, _STEP_SECONDS)
         self._seen_at, self._seen = now, (position, end)
@@ -164,7 +175,3 @@ class Between:
             self._changes = max(_FEWEST_CHANGES, self._changes // 2)
         elif 2 * changes > self._changes:
             self._changes = min(self._limits.changes, 2 * self._changes)
-
-
-def _wait_seconds(step_seconds: float) -> float:
-    return min(_WAIT_STEPS * step_seconds, _WAIT_SECONDS)

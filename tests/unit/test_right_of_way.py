@@ -136,3 +136,12 @@ async def test_steps_are_longer_where_short_ones_do_not_bring_a_target_nearer(
             break
     assert behind[-1] < behind[0] / 2
     assert fewest <= median(taken) <= most
+
+
+def test_nobody_waits_where_somebody_does_not_get_nearer(way: RightOfWay, clock: Clock) -> None:
+    assert way._wait_seconds(0.005) == pytest.approx(0.015)
+    assert way._wait_seconds(60.0) == 0.02
+    way.hurry()
+    assert way._wait_seconds(60.0) == 0
+    clock.seconds += 2
+    assert way._wait_seconds(60.0) == 0.02
