@@ -30,9 +30,9 @@ _STEP_SECONDS: Final = 0.005
 _LONGEST_STEP_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 1.0
 _HURRY_SECONDS: Final = 2.0
-_GAIN: Final = 2.0
+_GAIN: Final = 3.0
 """How many times as fast as the main stream, in WAL, a target catches up at least, whatever the others wait then:
-it takes no longer than the target was away."""
+it takes half as long as the target was away. Where it is twice that there is time to let the others pass."""
 
 _FEWEST_CHANGES: Final = 16
 """The first step: what it takes is, but for little, the way to the target."""
@@ -163,10 +163,11 @@ class Between:
         if now - self._seen_at < _LOOK_SECONDS:
             return
         (position, end), (before, end_before) = self._stands(), self._seen
-        if position - before < _GAIN * (end - end_before):
+        gained, wanted = position - before, _GAIN * (end - end_before)
+        if gained < wanted:
             self._step_seconds = min(2 * self._step_seconds, _LONGEST_STEP_SECONDS)
             self._way.hurry()
-        else:
+        elif gained >= 2 * wanted:
             self._step_seconds = max(self._step_seconds / 2, _STEP_SECONDS)
         self._seen_at, self._seen = now, (position, end)
 

@@ -216,7 +216,11 @@ def _moment(found: object) -> str:
 def _interval(found: object) -> str:
     assert isinstance(found, dict), found
     assert found.keys() == {"months", "days", "us"}, found
-    return f"{integer(found['months'])} mons {integer(found['days'])} days {integer(found['us'])} us"
+    seconds, microseconds = divmod(abs(integer(found["us"])), 1_000_000)
+    sign = "-" if integer(found["us"]) < 0 else ""
+    # Not in microseconds alone: up to Postgres 14 no more than 32 bits of them are read.
+    clock = f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{microseconds:06}"
+    return f"{integer(found['months'])} mons {integer(found['days'])} days {clock}"
 
 
 def _point(found: object) -> str:

@@ -112,7 +112,7 @@ async def test_a_write_that_fails_leaves_the_way(way: RightOfWay, clock: Clock) 
     assert not way.is_in_use
 
 
-@pytest.mark.parametrize(("arriving", "fewest", "most"), [(75_000, 128, 1000), (1_000, 16, 64)])
+@pytest.mark.parametrize(("arriving", "fewest", "most"), [(50_000, 128, 1000), (1_000, 16, 64)])
 async def test_steps_are_longer_where_short_ones_do_not_bring_a_target_nearer(
     way: RightOfWay, clock: Clock, arriving: int, fewest: int, most: int
 ) -> None:
