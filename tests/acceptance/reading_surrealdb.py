@@ -216,8 +216,9 @@ def _moment(found: object) -> str:
 def _interval(found: object) -> str:
     assert isinstance(found, dict), found
     assert found.keys() == {"months", "days", "us"}, found
-    seconds, microseconds = divmod(abs(integer(found["us"])), 1_000_000)
-    sign = "-" if integer(found["us"]) < 0 else ""
+    time = int(integer(found["us"]))
+    seconds, microseconds = divmod(abs(time), 1_000_000)
+    sign = "-" if time < 0 else ""
     # Not in microseconds alone: up to Postgres 14 no more than 32 bits of them are read.
     clock = f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{microseconds:06}"
     return f"{integer(found['months'])} mons {integer(found['days'])} days {clock}"
