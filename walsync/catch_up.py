@@ -24,14 +24,8 @@ log: Logger = structlog.get_logger()
 class Lane:
     """One stream on which targets catch up; it ends with its last follower."""
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        backlog: Backlog,
-        durable: Callable[[str], LSN | None],
-        pause: Callable[[float], None],
-    ) -> None:
-        self.feed: Final = Feed(upstream, backlog, self._confirmed, pause=pause)
+    def __init__(self, upstream: Upstream, backlog: Backlog, durable: Callable[[str], LSN | None]) -> None:
+        self.feed: Final = Feed(upstream, backlog, self._confirmed)
         self.error: Exception | None = None
         self._start = backlog.start
         self._durable = durable
@@ -56,10 +50,10 @@ class Lane:
         if self.error is not None:
             raise self.error
 
-    async def open(self, upstream: Upstream, prepared: Prepared) -> None:
-        """Open the stream, and begin to read it."""
+    async def open(self, upstream: Upstream, prepared: Prepared, pause: Callable[[float], None]) -> None:
+        """Open the stream, and begin to read it; `pause` is as in Reader."""
         stream = await upstream.open_catch_up(prepared, self._start)
-        self._reading = asyncio.create_task(self.feed.read(stream))
+        self._reading = asyncio.create_task(self.feed.read(stream, pause))
         self._reading.add_done_callback(self._ended)
 
     def fail(self, error: BaseException) -> None:
@@ -105,7 +99,7 @@ class CatchUp:
         self._pause = pause
         self._durable = durable
         self._lanes: list[Lane] = []
-        self._turns = 0
+        self._held_lanes = 0
         self._freed = asyncio.Event()
 
     def take(self, settings: BacklogSettings) -> None:
@@ -116,15 +110,15 @@ class CatchUp:
     async def join(self, name: str, position: LSN, notify: Callable[[], None]) -> Lane:
         """Find a lane that still has `position`, or open one in turn; SourceUnavailable where there is no room."""
         while not (found := self._find(name, position, notify)):
-            await self._take_turn()
+            await self._wait_for_room()
             if found := self._find(name, position, notify):  # somebody opened it while this one waited
                 self._free()
                 break
-            lane = Lane(self._upstream, Backlog(self._settings.max_bytes, position), self._durable, self._pause)
+            lane = Lane(self._upstream, Backlog(self._settings.max_bytes, position), self._durable)
             lane.follow(name, position, notify)
             self._lanes.append(lane)  # at once: those that come back together share it
             try:
-                await lane.open(self._upstream, self._prepared)
+                await lane.open(self._upstream, self._prepared, self._pause)
             except BaseException as error:
                 self._lanes.remove(lane)
                 self._free()
@@ -150,14 +144,14 @@ class CatchUp:
             await lane.close()
         self._lanes.clear()
 
-    async def _take_turn(self) -> None:
-        while self._turns >= self._settings.catch_up_streams:
+    async def _wait_for_room(self) -> None:
+        while self._held_lanes >= self._settings.catch_up_streams:
             self._freed.clear()
             await self._freed.wait()
-        self._turns += 1
+        self._held_lanes += 1
 
     def _free(self) -> None:
-        self._turns -= 1
+        self._held_lanes -= 1
         self._freed.set()
 
     def _find(self, name: str, position: LSN, notify: Callable[[], None]) -> Lane | None:

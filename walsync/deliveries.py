@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 from walsync.assignment import Assignment
 from walsync.checkpoint.registry import Registration
 from walsync.delivery import Delivery
-from walsync.errors import ConfigurationError, SourceUnavailable, TargetRefused
+from walsync.errors import ConfigurationError, SourceUnavailable, stopped
 from walsync.logs import Logger
 from walsync.path import Path
 from walsync.status import TargetState
@@ -149,10 +149,9 @@ def copy_again(deliveries: Mapping[str, Delivery], target: str | None, table: st
         known = ", ".join(deliveries) or "none: the instance is starting"
         raise ConfigurationError("WS1021", f"there is no target {target}", hint=f"the targets known here: {known}")
     chosen = {name: each for name, each in deliveries.items() if target in {None, name}}
-    stopped = [name for name, each in chosen.items() if each.progress.state is TargetState.STOPPED]
-    if stopped:
-        hint = "walsync status tells why; mend it, and reload (SIGHUP) or start walsync again"
-        raise TargetRefused("WS4009", f"target {stopped[0]} has stopped", hint=hint)
+    for name, each in chosen.items():
+        if each.progress.state is TargetState.STOPPED:
+            raise stopped(name)
     found = {name: [one for one in each.tables if table in {None, one}] for name, each in chosen.items()}
     if not any(found.values()):
         known = ", ".join(sorted({one for each in chosen.values() for one in each.tables}))

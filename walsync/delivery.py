@@ -74,9 +74,7 @@ class Delivery:
         self._log = log.bind(target=target.name)
         transactions = assignment.batch.transactions or _UNLIMITED
         self._limits = Limits(transactions, _BATCH_CHANGES, _BATCH_BYTES)
-        self._turn: Turn = Ahead(path.way, self._limits)
-        self._feed = path.main
-        self._lane: Lane | None = None
+        self._ride(None)
         self._work = Interruptible()
         if self._ownership.is_given_up:
             return  # nobody waits for it, and nothing is kept for it, until it is back
@@ -249,8 +247,7 @@ class Delivery:
         await self._leave_lane()
         self._path.main.leave(self.name)
         self._enter(TargetState.PARKED, f"the main stream has passed {position}: waits for one of its own")
-        self._lane = await self._path.catch_up.join(self.name, position, self.notify)
-        self._feed, self._turn = self._lane.feed, Between(self._path.way, self._limits, self._stands)
+        self._ride(await self._path.catch_up.join(self.name, position, self.notify))
         self._enter(TargetState.CATCHING_UP, f"reads on its own from {position}")
 
     async def _stays(self) -> bool:
@@ -266,13 +263,21 @@ class Delivery:
             self._path.main.follow(self.name, main.start, self.notify)
         return lane.feed.backlog.follows(self.name)
 
-    def _stands(self) -> tuple[LSN, LSN]:
-        return self.progress.position, self._path.main.backlog.end
+    def _ride(self, lane: Lane | None) -> None:
+        """Take batches from a lane, or from the main feed."""
+        way, main = self._path.way, self._path.main
+        self._lane = lane
+        self._feed = main if lane is None else lane.feed
+        self._turn: Turn = (
+            Ahead(way, self._limits)
+            if lane is None
+            else Between(way, self._limits, lambda: (self.progress.position, main.backlog.end))
+        )
 
     async def _leave_lane(self) -> None:
-        if self._lane is not None:
-            lane, self._lane, self._feed = self._lane, None, self._path.main
-            self._turn = Ahead(self._path.way, self._limits)
+        lane = self._lane
+        if lane is not None:
+            self._ride(None)
             await self._path.catch_up.leave(self.name, lane)
 
     def _settle(self) -> None:

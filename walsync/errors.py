@@ -65,6 +65,12 @@ class TargetRefused(WalsyncError):
     """A row, a schema or a position that this target will never take as it stands."""
 
 
+def stopped(target: str) -> TargetRefused:
+    """Say that a target can be given nothing to do: it has stopped."""
+    hint = "walsync status tells why; mend it, and reload (SIGHUP) or start walsync again"
+    return TargetRefused("WS4009", f"target {target} has stopped", hint=hint)
+
+
 class Fenced(WalsyncError):
     """Another instance of walsync holds this target: this one has to end."""
 

@@ -26,7 +26,7 @@ class Feed:
     """A backlog, filled by one reader at a time, and who follows it.
 
     `confirmed` tells what the stream may confirm, `received` hears of everything that was read, with its bytes, and
-    `left` of who follows no longer; `keep` leaves of a transaction what is wanted. `pause` is the reader's.
+    `left` of who follows no longer; `keep` leaves of a transaction what is wanted.
     """
 
     def __init__(
@@ -38,7 +38,6 @@ class Feed:
         received: Received | None = None,
         left: Callable[[str], None] | None = None,
         keep: Callable[[Transaction], Transaction] | None = None,
-        pause: Callable[[float], None] | None = None,
     ) -> None:
         self.backlog = backlog
         self.received_at = time.monotonic()
@@ -48,7 +47,6 @@ class Feed:
         self._received = received
         self._left = left
         self._keep = keep
-        self._pause = pause
         self._notify: dict[str, Callable[[], None]] = {}
         self._reader: Reader | None = None
         self._draining = False
@@ -90,6 +88,11 @@ class Feed:
         else:
             self._reader.go_on()
 
+    def resize(self, max_bytes: int) -> None:
+        """Hold so much from now on."""
+        self.backlog.max_bytes = max_bytes
+        self.moved()
+
     def drain(self) -> None:
         """Read no more; the stream stays open, and confirms."""
         self._draining = True
@@ -101,9 +104,9 @@ class Feed:
         if self._reader is not None:
             self._reader.stop()
 
-    async def read(self, stream: Stream) -> None:
-        """Read the stream into the backlog until it breaks or `stop` is called."""
-        reader = Reader(stream, self._deliver, pause=self._pause)
+    async def read(self, stream: Stream, pause: Callable[[float], None] | None = None) -> None:
+        """Read the stream into the backlog until it breaks or `stop` is called; `pause` is as in Reader."""
+        reader = Reader(stream, self._deliver, pause=pause)
         self._reader = reader
         self.is_reading = True
         self.received_at = time.monotonic()

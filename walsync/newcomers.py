@@ -117,13 +117,13 @@ class Newcomers:
 
     async def _read(self, stream: Stream, start: LSN) -> None:
         backlog = Backlog(self._path.main.backlog.max_bytes, start)
-        feed = Feed(self._path.upstream, backlog, lambda: start, keep=self._keep, pause=self._path.way.give)
+        feed = Feed(self._path.upstream, backlog, lambda: start, keep=self._keep)
         feed.follow(self._copying.target, start, self._notify)
         self._waiting = [one.table for one in self._joining.values()]
         self._feed = feed
         self._notify()
         try:
-            await feed.read(stream)
+            await feed.read(stream, self._path.way.give_way)
         finally:
             self._feed = None  # also where rows took their place already: they do so again
         raise SourceUnavailable("WS2002", "the stream of tables that join has ended")

@@ -152,7 +152,7 @@ class Pipeline:
             raise
         self.retaining.take(config)
 
-    async def _catch_up_with_reloads(self, session: Session) -> None:
+    async def _take_reloads_since(self, session: Session) -> None:
         async with self._changing:
             if session.config is not self.config:
                 await self._change(session, self.config)
@@ -168,7 +168,7 @@ class Pipeline:
                 retaining = group.create_task(self.retaining.run())
                 group.create_task(session.deliveries.run())
                 if session.config is not self.config:
-                    await self._unless_stopped(self._catch_up_with_reloads(session))
+                    await self._unless_stopped(self._take_reloads_since(session))
                 await self._interrupted.wait()
                 retaining.cancel()
                 await session.drain(reading)

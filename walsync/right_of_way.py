@@ -39,7 +39,7 @@ _FEWEST_CHANGES: Final = 16
 
 
 class RightOfWay:
-    """Knows whether somebody on the main stream is at work; `give` is for any thread, all else for the event loop.
+    """Knows whether somebody on the main stream is at work; `give_way` is for any thread, all else for the event loop.
 
     `clock` gives seconds.
     """
@@ -76,17 +76,18 @@ class RightOfWay:
         """Let nobody wait for a while: somebody does not get nearer to the main stream."""
         self._hurried_at = self.clock()
 
-    def give(self, seconds: float) -> None:
+    def give_way(self, seconds: float) -> None:
         """Let the others pass after a step that took so long."""
-        self._is_free.wait(self._wait_seconds(seconds))
+        self._is_free.wait(self.wait_seconds(seconds))
 
-    async def let_pass(self, seconds: float) -> None:
+    async def give_way_on_loop(self, seconds: float) -> None:
         """Do the same on the event loop."""
         waiting = asyncio.ensure_future(self._was_freed.wait())
-        await asyncio.wait([waiting], timeout=self._wait_seconds(seconds))
+        await asyncio.wait([waiting], timeout=self.wait_seconds(seconds))
         waiting.cancel()
 
-    def _wait_seconds(self, step_seconds: float) -> float:
+    def wait_seconds(self, step_seconds: float) -> float:
+        """Tell how long to wait for the others, at most, after a step that took so long."""
         if self.clock() - self._hurried_at < _HURRY_SECONDS:
             return 0.0
         return min(_WAIT_STEPS * step_seconds, _WAIT_SECONDS)
@@ -155,7 +156,7 @@ class Between:
         if is_in_use:
             self._look()
             self._learn(changes, seconds)
-            await self._way.let_pass(seconds)
+            await self._way.give_way_on_loop(seconds)
 
     def _look(self) -> None:
         """Take longer steps, and wait for nobody, where the main stream gets away; and the other way round."""

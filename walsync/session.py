@@ -48,7 +48,7 @@ class Session:
             left=self.hold.want,
         )
         way = RightOfWay()
-        self.catch_up = CatchUp(upstream, prepared, config.backlog, self.acknowledgement.durable, pause=way.give)
+        self.catch_up = CatchUp(upstream, prepared, config.backlog, self.acknowledgement.durable, pause=way.give_way)
         self.snapshots = Snapshots(upstream, config.snapshot, lambda: self.acknowledgement.confirmed)
         path = Path(
             upstream,
@@ -73,8 +73,7 @@ class Session:
         """
         assignments = assign(config, published)
         self.config = config
-        self.main.backlog.max_bytes = config.backlog.max_bytes
-        self.main.moved()
+        self.main.resize(config.backlog.max_bytes)
         self.catch_up.take(config.backlog)
         self.snapshots.take(config.snapshot)
         self.deliveries.change(assignments, published.registrations)

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from fix_isolation import ROWS, insert, rows, until_near_has
 from fix_postgres import Database
-from fix_proxy import Proxy
+from fix_proxy import NewLine, Proxy
 from fix_replication import Replication, Running, checkpoint, locked, slot_row
-from psycopg2.extensions import parse_dsn
 
 from walsync.backlog.settings import BacklogSettings
 from walsync.catch_up import CatchUp
@@ -60,22 +59,26 @@ async def until_has(running: Running, database: Database, table: str, count: int
     )
 
 
+async def take_a_table_beside(two_tables: Replication, running: Running, away: Proxy) -> None:
+    """Take table u by a reload while one target hangs; the other gets its rows, and all new ones, meanwhile."""
+    far_before = deliveries(running)["far"]
+    async with hanging(two_tables, running, away):
+        await running.pipeline.reload(replace(two_tables, tables=["public.t", "public.u"]).config)
+        insert(two_tables, 1, 3)
+        two_tables.source.execute("INSERT INTO u VALUES (3)")
+        await until_near_has(two_tables, running, 5)
+        await until_has(running, two_tables.targets["near"], "u", 3)
+        assert deliveries(running)["far"] is far_before, "it hangs still"
+
+
 async def test_the_others_go_on_while_a_target_hangs_that_the_reload_does_not_change(
     two_tables: Replication, away: Proxy
 ) -> None:
     two_tables = replace(two_tables, of_targets={"far": {"tables": ["public.t"]}})
-    near = two_tables.targets["near"]
     async with two_tables.running() as running:
         await running.until_streaming()
         far_before = deliveries(running)["far"]
-        async with hanging(two_tables, running, away):
-            changed = replace(two_tables, tables=["public.t", "public.u"])
-            await running.pipeline.reload(changed.config)
-            insert(two_tables, 1, 3)
-            two_tables.source.execute("INSERT INTO u VALUES (3)")
-            await until_near_has(two_tables, running, 5)
-            await until_has(running, near, "u", 3)
-            assert deliveries(running)["far"] is far_before, "it hangs still"
+        await take_a_table_beside(two_tables, running, away)
         await running.caught_up()
         assert deliveries(running)["far"] is far_before
     two_tables.assert_equal(ROWS)
@@ -84,18 +87,10 @@ async def test_the_others_go_on_while_a_target_hangs_that_the_reload_does_not_ch
 async def test_the_others_go_on_while_a_target_hangs_that_gets_another_table(
     two_tables: Replication, away: Proxy
 ) -> None:
-    near, far = two_tables.targets["near"], two_tables.targets["far"]
+    far = two_tables.targets["far"]
     async with two_tables.running() as running:
         await running.until_streaming()
-        far_before = deliveries(running)["far"]
-        async with hanging(two_tables, running, away):
-            changed = replace(two_tables, tables=["public.t", "public.u"])
-            await running.pipeline.reload(changed.config)
-            insert(two_tables, 1, 3)
-            two_tables.source.execute("INSERT INTO u VALUES (3)")
-            await until_near_has(two_tables, running, 5)
-            await until_has(running, near, "u", 3)
-            assert deliveries(running)["far"] is far_before, "it hangs still"
+        await take_a_table_beside(two_tables, running, away)
         await running.caught_up()
         await until_has(running, far, "u", 3)
     two_tables.assert_equal(ROWS)
@@ -210,10 +205,9 @@ async def test_a_new_table_is_not_taken_from_a_snapshot_that_is_older_than_its_p
 
 
 @pytest.fixture
-def way(source: Database, new_proxy: Callable[[str, int], Proxy]) -> Proxy:
+def way(source: Database, line_to: NewLine) -> Proxy:
     """Return the way to the source that can be closed."""
-    parts = parse_dsn(source.dsn)
-    return new_proxy(parts["host"], int(parts["port"]))
+    return line_to(source)
 
 
 @pytest.mark.parametrize("answer", ["lost", "not sent"])

@@ -23,7 +23,7 @@ from walsync.upstream import Upstream
 )
 async def test_followers_are_told_what_ended_a_lane(error: BaseException, raised: type[Exception]) -> None:
     upstream = Upstream(SourceSettings.model_validate({"dsn": "postgresql://nowhere/db", "tables": ["public.t"]}))
-    lane = Lane(upstream, Backlog(100_000, LSN(10)), lambda _: None, lambda _: None)
+    lane = Lane(upstream, Backlog(100_000, LSN(10)), lambda _: None)
     told: list[str] = []
     assert lane.follow("one", LSN(10), lambda: told.append("one"))
     lane.raise_error()

@@ -101,7 +101,7 @@ async def test_somebody_who_waits_goes_on_while_the_main_stream_is_at_work(way: 
     turn = between(way)
     async with Ahead(way, ALL).taking(1):
         await asyncio.wait_for(write(turn, clock, 60.0, 1), 30)
-        await asyncio.wait_for(asyncio.to_thread(way.give, 60.0), 30)
+        await asyncio.wait_for(asyncio.to_thread(way.give_way, 60.0), 30)
 
 
 async def test_a_write_that_fails_leaves_the_way(way: RightOfWay, clock: Clock) -> None:
@@ -139,9 +139,9 @@ async def test_steps_are_longer_where_short_ones_do_not_bring_a_target_nearer(
 
 
 def test_nobody_waits_where_somebody_does_not_get_nearer(way: RightOfWay, clock: Clock) -> None:
-    assert way._wait_seconds(0.005) == pytest.approx(0.015)
-    assert way._wait_seconds(60.0) == 0.02
+    assert way.wait_seconds(0.005) == pytest.approx(0.015)
+    assert way.wait_seconds(60.0) == 0.02
     way.hurry()
-    assert way._wait_seconds(60.0) == 0
+    assert way.wait_seconds(60.0) == 0
     clock.seconds += 2
-    assert way._wait_seconds(60.0) == 0.02
+    assert way.wait_seconds(60.0) == 0.02

@@ -10,7 +10,7 @@ import click
 from walsync.cli.ask import ask, order
 from walsync.cli.options import load, with_config, with_logs
 from walsync.config import Config
-from walsync.errors import WalsyncError
+from walsync.errors import WalsyncError, stopped
 from walsync.lsn import LSN, ZERO
 from walsync.status import Status, TableProgress, TableStatus, TargetState
 
@@ -87,5 +87,4 @@ def _tell_who_is_away(status: Status, names: set[str]) -> set[str]:
 def _refuse_stopped(status: Status, waited_for: set[str]) -> None:
     for target in status.targets:
         if target.name in waited_for and target.state is TargetState.STOPPED:
-            code, hint = "WS4009", "walsync status tells why; mend it, and reload (SIGHUP) or start walsync again"
-            raise WalsyncError(code, f"target {target.name} has stopped", hint=hint)
+            raise stopped(target.name)
