@@ -15,8 +15,8 @@ for _name in [name for name in os.environ if name.startswith("PG")] + ["NO_COLOR
 # A module comes before those that import it: pytest rewrites the asserts only of what is not imported yet.
 pytest_plugins = [
     "fix_walsync",
-    "fix_proxy",
     "fix_postgres",
+    "fix_proxy",
     "fix_replication",
     "fix_isolation",
     "fix_standby",

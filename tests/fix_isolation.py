@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 from fix_postgres import Database, Server
-from fix_proxy import Proxy
+from fix_proxy import NewLine, Proxy
 from fix_replication import Replication, Running, slot_row
-from psycopg2.extensions import parse_dsn
 
 from walsync.demo.engines import PostgresServer
 from walsync.lsn import LSN
@@ -19,10 +18,9 @@ WIDE = "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(%s::int, 
 
 
 @pytest.fixture
-def away(target: Database, new_proxy: Callable[[str, int], Proxy]) -> Proxy:
+def away(target: Database, line_to: NewLine) -> Proxy:
     """Return the way to a target that can be closed."""
-    parts = parse_dsn(target.dsn)
-    return new_proxy(parts["host"], int(parts["port"]))
+    return line_to(target)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Literal, Self
 
 import pytest
+from fix_postgres import Database
+from psycopg2.extensions import parse_dsn
 
 from walsync.demo.engines import free_port
 
@@ -112,7 +114,7 @@ class Proxy:
             self._bytes_left[direction] = byte_count
 
     def on_bytes(self, direction: Direction, pattern: bytes, action: Callable[[], None]) -> None:
-        """Call `action` once, before the bytes with this pattern are forwarded; it has to come in one piece.
+        """Call `action` once, after what comes before this pattern and before it; it has to come in one piece.
 
         `proxy.cut` as the action loses a request before the server has it; `lambda: proxy.hold("to_client")` lets it
         through and loses the response, once the test has seen its effect and cuts.
@@ -175,13 +177,14 @@ class Proxy:
     def _pump(self, link: _Link, direction: Direction) -> None:
         reader, writer = link.sockets[direction]
         with contextlib.suppress(OSError):  # a reset by either side ends the link, as an end of stream does
-            while (chunk := reader.recv(CHUNK_BYTES)) and self._forward(link, direction, writer, chunk):
+            while (chunk := reader.recv(CHUNK_BYTES)) and all(
+                self._forward(link, direction, writer, part) for part in self._parts(direction, chunk)
+            ):
                 pass
         link.cut()
 
     def _forward(self, link: _Link, direction: Direction, writer: socket.socket, chunk: bytes) -> bool:
         """Send a chunk when it may go; return whether the link goes on."""
-        self._notice(direction, chunk)
         with self._changed:
             self._changed.wait_for(lambda: link.is_cut or direction not in self._held)
             if link.is_cut:
@@ -198,13 +201,22 @@ class Proxy:
             return False
         return True
 
-    def _notice(self, direction: Direction, chunk: bytes) -> None:
+    def _parts(self, direction: Direction, chunk: bytes) -> Iterator[bytes]:
+        """Give a chunk whole, or in two with the action between them where somebody waits for its bytes."""
         with self._changed:
             pattern, action = self._watches.get(direction, (b"", None))
-            if action is None or pattern not in chunk:
-                return
-            del self._watches[direction]
+            at = -1 if action is None else chunk.find(pattern)
+            if at >= 0:
+                del self._watches[direction]
+        if action is None or at < 0:
+            yield chunk
+            return
+        yield chunk[:at]
         action()
+        yield chunk[at:]
+
+
+NewLine = Callable[[Database], Proxy]
 
 
 @pytest.fixture
@@ -212,3 +224,14 @@ def new_proxy() -> Iterator[Callable[[str, int], Proxy]]:
     """Put proxies in front of servers: `new_proxy(server.host, server.port)`."""
     with contextlib.ExitStack() as stack:
         yield lambda host, port: stack.enter_context(Proxy(host, port))
+
+
+@pytest.fixture
+def line_to(new_proxy: Callable[[str, int], Proxy]) -> NewLine:
+    """Put proxies in front of databases."""
+    return lambda database: new_proxy(*address(database))
+
+
+def address(database: Database) -> tuple[str, int]:
+    parts = parse_dsn(database.dsn)
+    return parts["host"], int(parts.get("port", 5432))

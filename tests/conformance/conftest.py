@@ -13,17 +13,15 @@ from conformance.bench_lines import FileBench, StdoutBench
 from conformance.bench_surrealdb import SurrealDBBench
 from conformance.bench_surrealdb_server import ServerBench
 from fix_postgres import Database
-from fix_proxy import Proxy
+from fix_proxy import NewLine, Proxy
 from fix_surrealdb import VERSIONS, SurrealServer
 from fix_workerd import Workerd
-from psycopg2.extensions import parse_dsn
 
 
 def postgres(request: pytest.FixtureRequest) -> Bench:
     database: Database = request.getfixturevalue("target")
-    new_proxy: Callable[[str, int], Proxy] = request.getfixturevalue("new_proxy")
-    address = parse_dsn(database.dsn)
-    return PostgresBench(database, new_proxy(address["host"], int(address["port"])))
+    line_to: NewLine = request.getfixturevalue("line_to")
+    return PostgresBench(database, line_to(database))
 
 
 def surrealdb(request: pytest.FixtureRequest) -> Bench:

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from fix_check import PASSWORD, NewRole, configuration, problems, role_of, the_problem
 from fix_postgres import Database, Server
-from fix_proxy import Proxy
+from fix_proxy import Proxy, address
 from fix_replication import Replication
 from fix_walsync import free_port
 from psycopg2.extensions import make_dsn
@@ -127,20 +127,31 @@ async def test_a_limit_of_connections_is_found(users: Database, target: Database
         users.execute(f"ALTER {what} CONNECTION LIMIT -1")
 
 
+class Older(Proxy):
+    """Announces the server as another release, which is how a client learns what it is."""
+
+    def __init__(self, database: Database, release: str) -> None:
+        self.release = release.encode()
+        super().__init__(*address(database))
+
+    def _forward(
+        self, link: object, direction: Literal["to_server", "to_client"], writer: socket.socket, chunk: bytes
+    ) -> bool:
+        aged = re.sub(rb"(?<=server_version\0)[\d.]+", lambda found: self.release.ljust(len(found[0])), chunk)
+        return super()._forward(link, direction, writer, aged)  # type: ignore[arg-type]
+
+
 async def test_a_server_older_than_14_is_found(users: Database, target: Database) -> None:
-    class Older(Proxy):
-        """Announces the server as Postgres 13, which is how a client learns the version."""
-
-        def _forward(
-            self, link: object, direction: Literal["to_server", "to_client"], writer: socket.socket, chunk: bytes
-        ) -> bool:
-            aged = re.sub(rb"(server_version\0)\d\d", rb"\g<1>13", chunk)
-            return super()._forward(link, direction, writer, aged)  # type: ignore[arg-type]
-
-    parts = psycopg2.extensions.parse_dsn(users.dsn)
-    with Older(parts["host"], int(parts["port"])) as proxy:
+    with Older(users, "13.9") as proxy:
         found = await the_problem(configuration(proxy.dsn(users.name), target.dsn), "WS2102")
     assert "Postgres 13" in found.message
+
+
+async def test_a_release_that_may_leave_out_changes_of_new_tables_is_found(users: Database, target: Database) -> None:
+    with Older(users, "17.4") as proxy:
+        found = await the_problem(configuration(proxy.dsn(users.name), target.dsn), "WS2915")
+    assert found.severity is Severity.WARNING
+    assert "17.5" in found.hint
 
 
 async def test_sessions_that_may_only_read_are_found_on_the_source(users: Database, target: Database) -> None:

@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 from fix_engines import VERSIONS
 from fix_postgres import Database, ForeignServer, Server
-from fix_proxy import Proxy
+from fix_proxy import NewLine, Proxy
 from fix_walsync import eventually, eventually_async
 
 from walsync.demo.engines import EngineFailed, Installation, PostgresServer, free_port, from_wheel, keeper
@@ -230,8 +230,8 @@ def test_a_server_dies_with_its_keeper(start_server: StartServer) -> None:
     eventually(lambda: not keeper.is_running(postmaster), SECONDS, "the server to end")
 
 
-def test_a_proxy_cuts_refuses_and_accepts(source: Database, new_proxy: NewProxy) -> None:
-    proxy = proxy_of(source, new_proxy)
+def test_a_proxy_cuts_refuses_and_accepts(source: Database, line_to: NewLine) -> None:
+    proxy = line_to(source)
     connection = psycopg2.connect(proxied(source, proxy))
     assert proxy.connections == 1
     proxy.cut()
@@ -247,8 +247,8 @@ def test_a_proxy_cuts_refuses_and_accepts(source: Database, new_proxy: NewProxy)
 
 
 @pytest.mark.parametrize("direction", ["to_server", "to_client"])
-def test_a_held_direction_waits_and_goes_on(direction: str, source: Database, new_proxy: NewProxy) -> None:
-    proxy = proxy_of(source, new_proxy)
+def test_a_held_direction_waits_and_goes_on(direction: str, source: Database, line_to: NewLine) -> None:
+    proxy = line_to(source)
     source.execute("create table t (n int)")
     connection = psycopg2.connect(proxied(source, proxy))
     connection.autocommit = True
@@ -263,8 +263,8 @@ def test_a_held_direction_waits_and_goes_on(direction: str, source: Database, ne
     assert source.execute("select n from t") == [(7,)]
 
 
-def test_a_request_is_lost_before_the_server_has_it(source: Database, new_proxy: NewProxy) -> None:
-    proxy = proxy_of(source, new_proxy)
+def test_a_request_is_lost_before_the_server_has_it(source: Database, line_to: NewLine) -> None:
+    proxy = line_to(source)
     source.execute("create table t (n int)")
     with contextlib.closing(psycopg2.connect(proxied(source, proxy))) as connection, connection.cursor() as cursor:
         cursor.execute("insert into t values (7)")
@@ -274,8 +274,8 @@ def test_a_request_is_lost_before_the_server_has_it(source: Database, new_proxy:
     assert source.execute("select n from t") == []
 
 
-def test_a_response_is_lost_after_the_server_has_acted(source: Database, new_proxy: NewProxy) -> None:
-    proxy = proxy_of(source, new_proxy)
+def test_a_response_is_lost_after_the_server_has_acted(source: Database, line_to: NewLine) -> None:
+    proxy = line_to(source)
     source.execute("create table t (n int)")
     connection = psycopg2.connect(proxied(source, proxy))
     with ThreadPoolExecutor(1) as threads, contextlib.closing(connection), connection.cursor() as cursor:
@@ -309,11 +309,6 @@ def test_waiting_in_vain_says_for_what() -> None:
 async def test_waiting_leaves_the_event_loop_to_others() -> None:
     answers = iter([0, 0, 7])
     assert await eventually_async(lambda: next(answers), SECONDS, "seven") == 7
-
-
-def proxy_of(database: Database, new_proxy: NewProxy) -> Proxy:
-    parameters = psycopg2.extensions.parse_dsn(database.dsn)
-    return new_proxy(parameters["host"], int(parameters.get("port", 5432)))
 
 
 def proxied(database: Database, proxy: Proxy) -> str:

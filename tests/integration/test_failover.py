@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from fix_isolation import hold, insert, park, rows, until_passed
 from fix_postgres import Database, Server
-from fix_proxy import Proxy
+from fix_proxy import NewLine, Proxy
 from fix_replication import Replication, Running, slot_row
 from fix_standby import SLOT, Standby, mark_failover
-from psycopg2.extensions import parse_dsn
 
 from walsync.demo.engines import PostgresServer
 from walsync.lsn import LSN
@@ -114,10 +113,9 @@ async def test_a_target_that_has_what_the_failover_lost_stops_and_the_others_go_
     target: Database,
     target_server: Server,
     new_database: Callable[[Server], Database],
-    new_proxy: Callable[[str, int], Proxy],
+    line_to: NewLine,
 ) -> None:
-    parts = parse_dsn(target.dsn)
-    way = new_proxy(parts["host"], int(parts["port"]))
+    way = line_to(target)
     both = replace(
         replication,
         targets={"replica": new_database(target_server), "behind": target},

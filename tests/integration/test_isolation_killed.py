@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import pytest
 from fix_isolation import ROWS, hold, insert, rows
-from fix_proxy import Proxy
+from fix_proxy import NewLine, Proxy
 from fix_replication import SECONDS, Command, Replication, slot_row
 from fix_walsync import eventually
-from psycopg2.extensions import parse_dsn
 
 from walsync.status import TargetState
 
@@ -23,13 +22,12 @@ SIDES = ["to_server", "to_client"]
 def test_a_kill_at_any_step_of_the_hold_slot_loses_nothing(
     apart: Replication,
     away: Proxy,
-    new_proxy: Callable[[str, int], Proxy],
+    line_to: NewLine,
     start_command: Callable[[Replication], Command],
     step: bytes,
     side: str,
 ) -> None:
-    parts = parse_dsn(apart.source.dsn)
-    line = new_proxy(parts["host"], int(parts["port"]))
+    line = line_to(apart.source)
     command = start_command(replace(apart, changes={**apart.changes, "source": {"dsn": line.dsn(apart.source.name)}}))
     for name in apart.targets:
         command.until_state(TargetState.STREAMING, name)

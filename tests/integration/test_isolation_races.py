@@ -1,15 +1,14 @@
 """What happens at an awkward moment: let go of in the middle of a write, gone again at once, an answer that is lost."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from threading import Event
 
 from fix_isolation import ROWS, hold, insert, park, until_dropped, until_near_has, until_passed
 from fix_postgres import Database
-from fix_proxy import Proxy
+from fix_proxy import NewLine, Proxy
 from fix_replication import SECONDS, Replication, Running, checkpoint, locked
-from psycopg2.extensions import parse_dsn
 
 from walsync.status import TargetState
 
@@ -85,10 +84,9 @@ async def test_a_target_that_goes_again_as_soon_as_it_is_back_is_not_waited_for(
 
 
 async def test_a_hold_slot_whose_creation_was_not_answered_is_found(
-    apart: Replication, away: Proxy, new_proxy: Callable[[str, int], Proxy]
+    apart: Replication, away: Proxy, line_to: NewLine
 ) -> None:
-    parts = parse_dsn(apart.source.dsn)
-    line = new_proxy(parts["host"], int(parts["port"]))
+    line = line_to(apart.source)
     replication = replace(apart, changes={**apart.changes, "source": {"dsn": line.dsn(apart.source.name)}})
     async with replication.running() as running:
         await running.until_streaming()
@@ -131,7 +129,7 @@ async def test_a_target_renewed_once_is_not_renewed_by_itself_when_it_is_rewound
 
 
 async def test_a_parked_target_does_not_follow_the_main_stream_over_what_a_reconnect_left_out(
-    apart: Replication, away: Proxy, new_proxy: Callable[[str, int], Proxy]
+    apart: Replication, away: Proxy, line_to: NewLine
 ) -> None:
     async with apart.running() as running:
         await running.until_streaming()
@@ -140,8 +138,7 @@ async def test_a_parked_target_does_not_follow_the_main_stream_over_what_a_recon
     # As after a crash before the slot was told: it begins below what the parked one has, and what the other has.
     apart.source.execute("SELECT pg_drop_replication_slot(%s)", apart.slot)
     apart.source.execute("SELECT pg_copy_logical_replication_slot(%s, %s)", f"{apart.slot}_hold", apart.slot)
-    parts = parse_dsn(apart.source.dsn)
-    line = new_proxy(parts["host"], int(parts["port"]))
+    line = line_to(apart.source)
     followed = Event()
     line.on_bytes("to_client", b"x" * 1000, lambda: line.cut() if followed.wait(SECONDS) else None)
     away.accept()

@@ -7,10 +7,9 @@ from typing import Self
 
 import pytest
 from fix_postgres import Database
-from fix_proxy import Proxy
+from fix_proxy import NewLine
 from fix_replication import SECONDS, Command, Replication, Running, locked
 from fix_walsync import Walsync, eventually
-from psycopg2.extensions import parse_dsn
 
 from walsync.status import TargetState
 
@@ -140,11 +139,10 @@ def test_a_snapshot_on_demand_is_never_seen_empty_nor_half_and_brings_nothing_ba
 def test_an_order_for_a_target_that_is_away_says_what_it_waits_for_and_is_carried_out_later(
     three: Replication,
     target: Database,
-    new_proxy: Callable[[str, int], Proxy],
+    line_to: NewLine,
     start_command: Callable[[Replication], Command],
 ) -> None:
-    parts = parse_dsn(target.dsn)
-    away = new_proxy(parts["host"], int(parts["port"]))
+    away = line_to(target)
     command = start_command(replace(three, tables=TABLES, proxied={"near": away.dsn(target.name)}))
     eventually(lambda: is_ready(command), SECONDS, "all tables to stream")
     away.refuse()

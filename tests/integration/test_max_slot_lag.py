@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 from fix_isolation import ROWS, hold, insert, on_own_server, park, until_dropped, until_near_has
 from fix_postgres import Database, Server
-from fix_proxy import Proxy
+from fix_proxy import NewLine, Proxy
 from fix_replication import Replication, Running, checkpoint, locked, slot_row
-from psycopg2.extensions import parse_dsn
 
 from walsync.demo.engines import PostgresServer
 from walsync.lsn import LSN
@@ -249,12 +248,12 @@ async def test_nobody_is_released_while_another_target_lacks_the_same_wal(
 async def test_who_needs_less_keeps_what_it_needs_when_another_is_released(
     bounded: Replication,
     away: Proxy,
-    new_proxy: Callable[[str, int], Proxy],
+    line_to: NewLine,
     new_database: Callable[[Server], Database],
     target_server: Server,
 ) -> None:
     other = new_database(target_server)
-    also_away = new_proxy(*address(other))
+    also_away = line_to(other)
     three = replace(
         bounded,
         targets={**bounded.targets, "other": other},
@@ -287,11 +286,6 @@ async def test_who_needs_less_keeps_what_it_needs_when_another_is_released(
         assert running.progress("other").copied_rows == copied
         assert running.progress("far").copied_rows == {"public.t": 601}
     three.assert_equal(ROWS)
-
-
-def address(database: Database) -> tuple[str, int]:
-    parts = parse_dsn(database.dsn)
-    return parts["host"], int(parts["port"])
 
 
 async def test_a_write_that_does_not_end_is_cancelled_when_its_target_is_released(bounded: Replication) -> None:

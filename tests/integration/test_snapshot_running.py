@@ -6,10 +6,9 @@ from collections.abc import Callable
 import pytest
 import yaml
 from fix_postgres import Database, Server
-from fix_proxy import Proxy
+from fix_proxy import NewLine
 from fix_replication import SECONDS, Command, Replication, locked
 from fix_walsync import eventually
-from psycopg2.extensions import parse_dsn
 
 from walsync.demo.engines import PostgresServer
 from walsync.metrics import Metrics
@@ -158,12 +157,11 @@ async def test_a_target_that_stands_still_in_the_middle_leaves_the_others_and_go
     source: Database,
     target: Database,
     new_database: Callable[[Server], Database],
-    new_proxy: Callable[[str, int], Proxy],
+    line_to: NewLine,
 ) -> None:
     source.execute(LARGE.format(rows=THREE_PARTS))
     slow = new_database(target.server)
-    parts = parse_dsn(slow.dsn)
-    way = new_proxy(parts["host"], int(parts["port"]))
+    way = line_to(slow)
     way.on_bytes(
         "to_server", hashlib.md5(b"1", usedforsecurity=False).hexdigest().encode(), lambda: way.hold("to_server")
     )

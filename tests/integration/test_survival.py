@@ -5,13 +5,12 @@ import signal
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 import psycopg2
 import psycopg2.extras
 import pytest
 from fix_postgres import Database, Server
-from fix_proxy import Proxy
+from fix_proxy import NewLine, Proxy
 from fix_replication import Command, Replication, locked, slot_row
 from fix_walsync import eventually
 from psycopg2.extensions import make_dsn
@@ -226,10 +225,10 @@ def _waiting(database: Database) -> int | None:
 
 async def test_a_target_that_is_down_at_the_start_is_waited_for(
     replication: Replication,
-    new_proxy: Callable[[str, int], Proxy],
+    line_to: NewLine,
 ) -> None:
     target = replication.targets["replica"]
-    proxied, proxy = _behind_a_proxy(target, new_proxy)
+    proxied, proxy = _behind_a_proxy(target, line_to)
     proxy.refuse()
     through = Replication(replication.source, {"replica": proxied}, replication.tables)
     async with through.running() as running:
@@ -283,10 +282,10 @@ async def test_status_answers_while_the_source_is_frozen(private: Replication, s
 async def test_another_cluster_behind_the_same_address_is_noticed_at_the_reconnect(
     private: Replication,
     start_server: Callable[..., PostgresServer],
-    new_proxy: Callable[[str, int], Proxy],
+    line_to: NewLine,
 ) -> None:
     other_server = start_server(17)  # of another version: servers of one have one identifier here
-    source, proxy = _behind_a_proxy(private.source, new_proxy)
+    source, proxy = _behind_a_proxy(private.source, line_to)
     admin = psycopg2.connect(other_server.dsn())
     admin.autocommit = True
     admin.cursor().execute(f"CREATE DATABASE {source.name}")
@@ -309,11 +308,8 @@ async def test_another_cluster_behind_the_same_address_is_noticed_at_the_reconne
         await running.until(lambda: slot_row(Replication(other, {}, []), "active"), "the other slot to be read")
 
 
-def _behind_a_proxy(database: Database, new_proxy: Callable[[str, int], Proxy]) -> tuple[Database, Proxy]:
-    parts = urlsplit(database.dsn)
-    assert parts.hostname is not None
-    assert parts.port is not None
-    proxy = new_proxy(parts.hostname, parts.port)
+def _behind_a_proxy(database: Database, line_to: NewLine) -> tuple[Database, Proxy]:
+    proxy = line_to(database)
     proxied = copy(database)
     proxied.dsn, proxied._own = proxy.dsn(database.name), None
     return proxied, proxy
