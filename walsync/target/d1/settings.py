@@ -38,7 +38,7 @@ def _check_url(url: str | None) -> str | None:
             "neither the URL of a file nor of a gateway",
             "write an absolute path, sqlite:///var/lib/walsync/local.sqlite, or https://gateway.example.workers.dev",
         )
-    return url
+    return f"{_EMBEDDED}/{path.lstrip('/')}"  # others write an absolute path with four: SQLite would read a host
 
 
 def _check_http(url: str) -> str:

@@ -38,8 +38,9 @@ async def test_the_keys_choose_the_way(keys: dict[str, str], client: type[object
     await target.close()
 
 
-def test_the_file_of_an_embedded_database_is_its_path() -> None:
-    assert settings(EMBEDDED).path == Path("/data/local.sqlite")
+@pytest.mark.parametrize("url", [EMBEDDED["url"], "sqlite:////data/local.sqlite"])
+def test_the_file_of_an_embedded_database_is_its_path(url: str) -> None:
+    assert settings({"url": url}).path == Path("/data/local.sqlite")
 
 
 @pytest.mark.parametrize("keys", [GATEWAY, REST])
