@@ -38,6 +38,9 @@ class Bench(Protocol):
     def rows(self, table: Table) -> Rows:
         """Read a table as Postgres text, in an order of its own."""
 
+    def drop(self, table: Table) -> None:
+        """Remove a table with its rows."""
+
     def forbid(self, table: Table, column: str, value: str) -> None:
         """Let the database refuse rows with this value."""
 
@@ -73,6 +76,9 @@ class PostgresBench:
     def rows(self, table: Table) -> Rows:
         columns = ", ".join(quote(name) + "::text" for name in table.published)
         return sorted(self.database.execute(f"SELECT {columns} FROM {quote(table.schema, table.name)}"), key=repr)
+
+    def drop(self, table: Table) -> None:
+        self.database.execute(f"DROP TABLE {quote(table.schema, table.name)}")
 
     def forbid(self, table: Table, column: str, value: str) -> None:
         name = quote(table.schema, table.name)

@@ -45,6 +45,9 @@ class D1Bench:
         texts = ([form.decode(value) for form, value in zip(forms, row, strict=True)] for row in found)
         return sorted((tuple(None if text is None else text.decode() for text in row) for row in texts), key=repr)
 
+    def drop(self, table: Table) -> None:
+        self.execute(f"DROP TABLE {quote(table_name(table))}")
+
     def forbid(self, table: Table, column: str, value: str) -> None:
         name = quote(table_name(table))
         self.execute(

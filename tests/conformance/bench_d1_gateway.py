@@ -54,6 +54,9 @@ class D1PlainBench:
         )
         return sorted((tuple(None if text is None else text.decode() for text in row) for row in texts), key=repr)
 
+    def drop(self, table: Table) -> None:
+        self.plain.execute(f"DROP TABLE {quote(table_name(table))}")
+
     def forbid(self, table: Table, column: str, value: str) -> None:
         name = quote(table_name(table))
         self.plain.execute(

@@ -90,6 +90,9 @@ class LineBench:
                     folded.apply(change)
         return sorted((tuple(row[column] for column in table.published) for row in folded.rows), key=repr)
 
+    def drop(self, table: Table) -> None:
+        raise NotImplementedError(f"lines have no table to drop: {table.name}")
+
     def forbid(self, table: Table, column: str, value: str) -> None:
         raise NotImplementedError(f"lines take every row: {table.name}.{column} = {value}")
 

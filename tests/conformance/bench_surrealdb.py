@@ -97,6 +97,9 @@ class SurrealDBBench:
     def rows(self, table: Table) -> Rows:
         return read_rows(table, self.read("SELECT * FROM $table", table=CBORTag(TABLE_TAG, name(table)))[0])
 
+    def drop(self, table: Table) -> None:
+        self.execute(f"REMOVE TABLE `{name(table)}`")
+
     def forbid(self, table: Table, column: str, value: str) -> None:
         self.execute(f"DEFINE FIELD `{column}` ON `{name(table)}` ASSERT $value != '{value}'")
 

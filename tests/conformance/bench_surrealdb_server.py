@@ -59,6 +59,9 @@ class ServerBench:
         (found,) = self.execute("SELECT * FROM $table", table=CBORTag(TABLE_TAG, name(table)))
         return read_rows(table, found)
 
+    def drop(self, table: Table) -> None:
+        self.execute(f"REMOVE TABLE `{name(table)}`")
+
     def forbid(self, table: Table, column: str, value: str) -> None:
         self.execute(f"DEFINE FIELD `{column}` ON `{name(table)}` ASSERT $value != '{value}'")
 

@@ -190,6 +190,19 @@ async def test_a_snapshot_replaces_the_rows_and_is_remembered(bench: Tracked) ->
     assert bench.rows(USERS) == []
 
 
+@pytest.mark.needs("rows")
+async def test_a_table_that_somebody_has_dropped_has_to_be_copied_again(bench: Tracked) -> None:
+    target = await bench.open(USERS, POSTS)
+    await target.copy(USERS, STATE, lines(b"1\ta\n"))
+    await target.copy(POSTS, STATE, lines(b"1\tp\n"))
+    bench.database.drop(USERS)
+    await target.prepare([USERS, POSTS])
+    assert await target.table_states() == {"public.posts": STATE}
+    assert (bench.rows(USERS), bench.rows(POSTS)) == ([], [("1", "p")])
+    await target.copy(USERS, STATE, lines(b"1\ta\n"))
+    assert bench.rows(USERS) == [("1", "a")]
+
+
 @pytest.mark.needs("taking back")
 async def test_a_snapshot_that_breaks_off_leaves_the_old_rows(bench: Tracked) -> None:
     class ReadingFailed(Exception):

@@ -30,7 +30,10 @@ _UNAVAILABLE: Final = {
 _REFUSED: Final = {
     "0A": ("WS4314", "the target's table has a feature that this write does not work with"),
     "21": ("WS4311", "two rows of the source are one row to the target: compare the types of the key columns"),
-    "22": ("WS4312", "a value does not fit the target's column: compare its type with the source's, or mend the row there"),
+    "22": (
+        "WS4312",
+        "a value does not fit the column: compare its type with the source's, or mend the row there",
+    ),
     "23": ("WS4311", "a constraint that only the target has refuses the row: drop it there, or mend the row"),
     "42501": ("WS4202", "grant the target's role what it lacks: CREATE on the database, or ownership of the table"),
     "42P10": ("WS4206", "the unique index of the key is gone: create it again, then restart"),

@@ -40,8 +40,11 @@ def compare(cursor: Cursor, tables: Sequence[Table]) -> list[Finding]:
     return findings
 
 
-def prepare(cursor: Cursor, tables: Sequence[Table]) -> Mapping[int, tuple[Table, TargetTable]]:
-    """Create what is absent, and load what writes rely on, by relid; TargetRefused with the first finding."""
+def prepare(cursor: Cursor, tables: Sequence[Table]) -> tuple[Mapping[int, tuple[Table, TargetTable]], Sequence[Table]]:
+    """Create what is absent; returns what writes rely on, by relid, and what was absent.
+
+    TargetRefused with the first finding.
+    """
     names = [_name(table) for table in tables]
     findings = compare(cursor, tables)
     if findings:
@@ -51,7 +54,7 @@ def prepare(cursor: Cursor, tables: Sequence[Table]) -> Mapping[int, tuple[Table
     if absent:
         _create(cursor, absent)
         present = load(cursor, names)
-    return {table.relid: (table, present[_name(table)]) for table in tables}
+    return {table.relid: (table, present[_name(table)]) for table in tables}, absent
 
 
 def mirrored(table: Table) -> tuple[TableColumn, ...]:

@@ -91,7 +91,7 @@ class PostgresTarget(Target):
         return await self._client.run(work)
 
     async def prepare(self, tables: Sequence[Table]) -> None:
-        """Create the tables that are absent and compare the others."""
+        """Create the tables that are absent, which have to be copied, and compare the others."""
 
         def work(session: Session) -> Plans:
             writer = require_writer(session)
@@ -99,7 +99,9 @@ class PostgresTarget(Target):
                 self._store.fence(cursor, writer)
                 self._store.forget_other_tables(cursor, tables)
                 self._stages.drop_all(cursor)
-                return Plans(prepare(cursor, tables), replica_role=session.replica_role)
+                found, created = prepare(cursor, tables)
+                self._store.forget_tables(cursor, created)
+                return Plans(found, replica_role=session.replica_role)
 
         self._plans = await self._client.run(work)
 

@@ -346,7 +346,7 @@ def try_out(statement: str) -> str:
 
 
 def prepare(definitions: Iterable[str]) -> str:
-    """Make the tables that are absent (3.x fails on one that is not defined), and forget the states of others.
+    """Make the tables that are absent (3.x fails on one that is not defined), and forget all states but those kept.
 
     What an interrupted copy has left is removed.
     """

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 from uuid import UUID
 
 from walsync.errors import TargetRefused, TargetUnavailable, WalsyncError
@@ -101,11 +101,12 @@ class SurrealDBTarget(Target):
         return stored.checkpoint
 
     async def prepare(self, tables: Sequence[Table]) -> None:
-        """Define the tables that are absent and look at the others."""
-        differences = await self.compare(tables)
+        """Define the tables that are absent, which have to be copied, and look at the others."""
+        described = await self._describe()
+        differences = await self._find(tables, described)
         if differences:
             raise differences[0].refusal()
-        kept = [table.qualified_name for table in tables]
+        kept = [one.qualified_name for one in tables if described is None or table_name(one) in described]
         options = Resolver(self._entries, tables).resolve()
         definitions = define(tables, options, self._client.major) if self._may_define else ()
         await self._fenced(statements.prepare(definitions), {"kept": kept})
@@ -113,16 +114,7 @@ class SurrealDBTarget(Target):
 
     async def compare(self, tables: Sequence[Table]) -> list[Finding]:
         """Find what `prepare` would refuse, and change nothing."""
-        described: list[Mapping[str, object]] = []
-        denied: list[Finding] = []
-        if await self._client.exists():
-            if self._may_define:
-                described = (await self._client.ask(statements.DESCRIBE, {}))["tables"]
-            denied = await find_denials(self._client, tables, may_define=self._may_define)
-        resolver = Resolver(self._entries, tables)
-        options = resolver.resolve()
-        differences = find_differences(tables, options, {str(table["name"]): table for table in described})
-        return denied + resolver.findings + differences
+        return await self._find(tables, await self._describe())
 
     async def table_states(self) -> Mapping[str, TableState]:
         """Tell the tables whose copy is complete."""
@@ -198,6 +190,22 @@ class SurrealDBTarget(Target):
     @property
     def _limits(self) -> Limits:
         return Limits(self._layouts.most_rows, SLICE_BYTES)
+
+    async def _describe(self) -> Mapping[str, Mapping[str, Any]] | None:
+        """Tell what tables there are, by name; None where that may not be asked."""
+        if not self._may_define:
+            return None
+        if not await self._client.exists():
+            return {}
+        return {str(one["name"]): one for one in (await self._client.ask(statements.DESCRIBE, {}))["tables"]}
+
+    async def _find(self, tables: Sequence[Table], described: Mapping[str, Mapping[str, Any]] | None) -> list[Finding]:
+        denied: list[Finding] = []
+        if await self._client.exists():
+            denied = await find_denials(self._client, tables, may_define=self._may_define)
+        resolver = Resolver(self._entries, tables)
+        options = resolver.resolve()
+        return denied + resolver.findings + find_differences(tables, options, described or {})
 
     def _where(self, table: Table) -> dict[str, object]:
         return {"table": table_parameter(table_name(table)), "state_id": self._records.state_id(table)}
