@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 
 import yaml
-from fix_isolation import ROWS, hold, insert, on_own_server, park, rows, until_dropped, until_near_has, until_passed
+from fix_isolation import ROWS, hold, insert, on_own_server, park, until_dropped, until_near_has, until_passed
 from fix_postgres import Database, Server
 from fix_proxy import Proxy
-from fix_replication import SECONDS, Command, Replication, Running, checkpoint, locked, slot_row
-from fix_walsync import Walsync, eventually
+from fix_replication import Replication, Running, locked, slot_row
+from fix_walsync import Walsync
 
 from walsync.demo.engines import PostgresServer
 from walsync.lsn import LSN
@@ -99,47 +98,6 @@ async def test_too_few_slots_delay_the_target_that_is_away_and_are_said(
 def code(running: Running, name: str) -> str | None:
     error = running.progress(name).error
     return error.code if error is not None else None
-
-
-def test_targets_that_come_back_together_share_the_only_stream_or_take_turns(
-    apart: Replication,
-    away: Proxy,
-    target_server: Server,
-    new_database: Callable[[Server], Database],
-    start_command: Callable[[Replication], Command],
-) -> None:
-    other = new_database(target_server)
-    targets = {**apart.targets, "other": other}
-    proxied = {**apart.proxied, "other": away.dsn(other.name)}
-    changes = {"backlog": {"max_bytes": "64kB", "catch_up_streams": 1}}
-    apart = replace(apart, targets=targets, proxied=proxied, changes=changes)
-    command = start_command(apart)
-    for name in targets:
-        command.until_state(TargetState.STREAMING, name)
-    numbers = count(1)
-    eventually(lambda: are_level(apart, next(numbers)), SECONDS, "both to stand at the same position")
-    away.refuse()
-    away.cut()
-    last = next(numbers)
-    insert(apart, last, last + 300)
-    for name in ("far", "other"):
-        command.until_state(TargetState.PARKED, name)
-    eventually(lambda: len(command.log("target_held")) == 2, SECONDS, "both to be held")
-    away.accept()
-    for name in targets:
-        command.until_state(TargetState.STREAMING, name)
-    eventually(lambda: hold(apart) is None, SECONDS, "the hold slot to be dropped")
-    assert len(command.log("catching_up") + command.log("catching_up_together")) >= 2
-    command.walsync.terminate()
-    assert command.walsync.wait(SECONDS) == 0
-    apart.assert_equal(ROWS)
-
-
-def are_level(apart: Replication, row: int) -> bool:
-    """Change one more row, and tell whether two targets have it in a batch of the same end."""
-    insert(apart, row, row)
-    eventually(lambda: {rows(apart, name) for name in apart.targets} == {row + 1}, SECONDS, "all to have the row")
-    return checkpoint(apart.targets["far"]) == checkpoint(apart.targets["other"])
 
 
 async def test_a_target_that_is_slow_delays_nobody_and_catches_up(apart: Replication) -> None:

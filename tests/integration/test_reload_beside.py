@@ -19,8 +19,9 @@ from walsync.backlog.settings import BacklogSettings
 from walsync.catch_up import CatchUp
 from walsync.delivery import Delivery
 from walsync.lsn import LSN
+from walsync.source.stream import Stream
 from walsync.status import TargetState
-from walsync.upstream import Upstream
+from walsync.upstream import Prepared, Upstream
 
 HANGS = "the write that hangs"
 WHERE_SINCE = 15
@@ -150,16 +151,29 @@ async def test_the_size_of_the_backlog_is_another_one_at_once(two_tables: Replic
     two_tables.assert_equal(ROWS)
 
 
+class Asked(Upstream):
+    """Counts how often it is asked for a stream to catch up on."""
+
+    times = 0
+
+    async def open_catch_up(self, prepared: Prepared, start: LSN) -> Stream:
+        self.times += 1
+        return await super().open_catch_up(prepared, start)
+
+
 async def test_one_more_stream_to_catch_up_on_is_there_at_once(two_tables: Replication) -> None:
-    upstream = Upstream(two_tables.config.source)
+    upstream = Asked(two_tables.config.source)
     prepared = await upstream.prepare(two_tables.config.source, ["near", "far"])
     catch_up = CatchUp(upstream, prepared, BacklogSettings(catch_up_streams=1), lambda _: None, pause=lambda _: None)
     try:
         ahead = await catch_up.join("near", LSN(prepared.confirmed_flush + 1), lambda: None)
         behind = asyncio.create_task(catch_up.join("far", prepared.confirmed_flush, lambda: None))
-        assert not (await asyncio.wait([behind], timeout=0))[0], "it waits for its turn"
+        # One turn of the loop is all it takes to ask for a stream, were there one to be had.
+        assert not (await asyncio.wait([behind], timeout=0))[0]
+        assert upstream.times == 1, "it waits for its turn"
         catch_up.take(BacklogSettings(catch_up_streams=2))
         assert await behind is not ahead
+        assert upstream.times == 2
     finally:
         await catch_up.close()
         await upstream.close()
