@@ -74,6 +74,12 @@ class Proxy:
         with self._changed:
             return len(self._links)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether something is still to happen at some byte."""
+        with self._changed:
+            return bool(self._bytes_left or self._watches)
+
     def cut(self) -> None:
         """Cut all connections now: both sides see the end, held bytes are lost. New connections are taken."""
         with self._changed:

@@ -45,11 +45,13 @@ def _record(outcomes: Iterable[Outcome | None], source: int) -> list[str]:
     transactions, changes = sum(one.tally.committed for one in ran), sum(one.tally.rows for one in ran)
     rows = sum(table.rows for one in ran for table in one.tables)
     equal = sum(one.is_equal for one in ran)
+    looks, bound = sum(one.looks for one in ran), sum(one.bound for one in ran)
+    slowest = max((one.slowest_seconds for one in ran), default=0.0)
     return [
         f"commit {_commit()}; {engines}",
         f"{equal} of {len(every)} seeds equal; {transactions} transactions, {changes} changes, {rows} rows compared",
         "survived: " + ", ".join(f"{number} {name}" for name, number in sorted((+happened).items())),
-        f"slowest target that could go on: {max((one.slowest_seconds for one in ran), default=0.0):.1f} s",
+        f"{looks} looks at who could go on beside others in trouble, {bound} bound to; slowest {slowest:.1f} s",
     ]
 
 

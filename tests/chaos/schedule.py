@@ -11,7 +11,7 @@ LONGEST: Final = 5
 
 DOWN_AT_ONCE: Final = 3
 AWAY_AT_ONCE: Final = 2
-LOOKS: Final = 0.45
+LOOKS: Final = 0.9
 """How often the others' progress is looked at while something lasts."""
 
 
