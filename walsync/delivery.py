@@ -181,7 +181,7 @@ class Delivery:
         while not self._ending.is_set():
             if await self._take_in():
                 continue
-            if again := self._joining.due:
+            if again := self._joining.due(self.progress.position):
                 await self._copy_again(again)
             elif not await self._stays():
                 await self._join(self.progress.position)
@@ -287,6 +287,7 @@ class Delivery:
     async def _copy(self, lacking: Sequence[Selected]) -> None:
         self._enter(TargetState.SNAPSHOT, f"{len(lacking)} tables have to be copied")
         async with self._path.snapshots.join() as snapshot:
+            self._goal = max(self._goal, snapshot.lsn)  # its tables agree with each other from there on
             for one in lacking:
                 state = self._tables.state(one, snapshot.lsn)
                 await self._copying.copy(one, snapshot, partial(self._target.copy, one.table, state))

@@ -40,10 +40,11 @@ class Joining:
         """The tables that somebody wants to be copied once more."""
         return [one for relid, one in self._tables.selected.items() if relid in self._ordered]
 
-    @property
-    def due(self) -> Sequence[Selected]:
-        """Those of them whose turn it is."""
-        return self.ordered if self._newcomers is None else ()
+    def due(self, position: LSN) -> Sequence[Selected]:
+        """Those of them whose turn it is for a target at `position`."""
+        if not self._ordered or self._newcomers is not None:
+            return ()
+        return self.ordered if self._target.beside is None or self._is_level(position) else ()
 
     def order(self, tables: Collection[str]) -> None:
         """Copy tables once more, by qualified name."""
@@ -60,8 +61,8 @@ class Joining:
 
         That is so before the target has begun to stream: then each finished table stays, whatever happens.
         """
-        beside, synced = self._target.beside, self._tables.synced
-        if beside is None or not synced or position < min(synced.values()):
+        beside = self._target.beside
+        if beside is None or not self._is_level(position):
             return False
         self._newcomers = Newcomers(
             tables, self._tables, beside, self._path, copying=self._copying, notify=self._notify
@@ -102,3 +103,8 @@ class Joining:
             await self.leave()
             if self._target.beside is not None:
                 await self._target.beside.clear_stages()
+
+    def _is_level(self, position: LSN) -> bool:
+        """Whether a target at `position` has come to where its tables are: to one of them at least."""
+        synced = self._tables.synced
+        return bool(synced) and position >= min(synced.values())

@@ -1,6 +1,6 @@
 """The life of a target: which state may follow which, and why it changed last. Pure.
 
-starting -> snapshot -> catching_up -> streaming
+starting -> snapshot -> catching_up -> streaming -> snapshot, for tables that cannot be copied beside the stream;
 from anywhere: retrying (away), parked (the main stream does not wait for it), needs_snapshot, stopped (refused);
 back through snapshot or catching_up, so that nothing counts as streaming which has not caught up.
 """
@@ -17,7 +17,7 @@ MOVES: Final[Mapping[State, frozenset[State]]] = {
     State.STARTING: _BACK | _ASIDE,
     State.SNAPSHOT: frozenset({State.CATCHING_UP}) | _ASIDE,
     State.CATCHING_UP: _BACK | {State.STREAMING} | _ASIDE,
-    State.STREAMING: _ASIDE,
+    State.STREAMING: frozenset({State.SNAPSHOT}) | _ASIDE,
     State.RETRYING: _BACK | _ASIDE,
     State.PARKED: _BACK | _ASIDE,
     State.NEEDS_SNAPSHOT: frozenset({State.SNAPSHOT}) | _ASIDE,

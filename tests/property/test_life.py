@@ -30,4 +30,5 @@ def test_every_state_but_stopped_leads_to_streaming_and_only_catching_up_leads_t
         while more := {after for one in reached for after in MOVES[one]} - reached:
             reached |= more
         assert TargetState.STREAMING in reached
+    assert TargetState.SNAPSHOT in MOVES[TargetState.STREAMING]  # by order, where it cannot be beside the stream
     assert not MOVES[TargetState.STOPPED]
