@@ -1,6 +1,7 @@
 """Watches how much WAL the source keeps and for whom, and bounds it where `max_slot_lag` says so.
 
-It asks the source one cheap question every few seconds. It moves no slot: it tells targets to give up what they lack.
+It asks the source one cheap question every few seconds. It moves no slot: it tells targets to give up what they lack,
+and the main stream to go on without who stands still.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import structlog
 
 from walsync.checkpoint.growth import Growth
 from walsync.checkpoint.release import Member, Release, moves, propose
+from walsync.checkpoint.waiting import Waiting
 from walsync.config import Config
 from walsync.errors import SourceRefused, SourceUnavailable
 from walsync.logs import Logger
@@ -52,6 +54,7 @@ class Retaining:
         self._seen: Retention | None = None
         self._growth: dict[str, Growth] = {}
         self._target_growth: dict[str, Growth] = {}
+        self._waiting = Waiting()
         self._proposed: tuple[str, ...] = ()
         self._tried_at = -_TRY_AGAIN_SECONDS
         self._refused = ""
@@ -130,9 +133,22 @@ class Retaining:
         for name, lsn in held.items():
             self._target_growth[name].observe(now, max(0, seen.wal_end - lsn))
         self._session.acknowledgement.pass_unclaimed(self._session.main.backlog.end)
+        self._wait_no_longer()
         if self.max_slot_lag:
             self._warn(seen)
             await self._release(seen, now)
+
+    def _wait_no_longer(self) -> None:
+        """Let the main stream go on without who stands still far behind: the hold slot keeps what that one lacks."""
+        main = self._session.main
+        reached = {
+            name: max(lsn, self._session.deliveries[name].progress.position)
+            for name, lsn in self._session.acknowledgement.members.items()
+            if main.backlog.follows(name)
+        }
+        for name in self._waiting.look(reached, main.backlog.max_bytes):
+            log.info("waits_no_longer", target=name, lsn=str(reached[name]), behind=str(main.backlog.end))
+            main.leave(name)
 
     def _members(self, wal_end: LSN) -> list[Member]:
         return [self._member(name, lsn, wal_end) for name, lsn in self._session.held.items()]

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from fix_isolation import ROWS, hold, insert, on_own_server, park, until_dropped, until_passed
+from fix_isolation import ROWS, hold, insert, on_own_server, park, rows, until_dropped, until_near_has, until_passed
 from fix_postgres import Database, Server
 from fix_proxy import Proxy
-from fix_replication import Replication, Running, checkpoint, slot_row
+from fix_replication import Replication, Running, checkpoint, locked, slot_row
 
 from walsync.demo.engines import PostgresServer
 from walsync.lsn import LSN
@@ -54,6 +54,36 @@ def restart(replication: Replication) -> LSN:
     return LSN.parse(slot_row(replication, "restart_lsn"))
 
 
+@pytest.fixture(params=["another database", "a table that is not published"])
+def elsewhere(request: pytest.FixtureRequest, quiet: Replication, busy: Database) -> Database:
+    """Return where something is written that is of no interest to anybody: the table `busy`."""
+    if request.param == "another database":
+        return busy
+    quiet.source.execute("CREATE TABLE busy (id int, filling text)")
+    return quiet.source
+
+
+def write_segments(busy: Database, segments: int) -> LSN:
+    """Use up segments of WAL, of 16 MB each, with hardly anything in them; return where the WAL ends."""
+    for _ in range(segments):
+        busy.execute("INSERT INTO busy VALUES (0)")
+        busy.execute("SELECT pg_switch_wal()")
+    [(end,)] = busy.execute("INSERT INTO busy VALUES (0) RETURNING pg_current_wal_flush_lsn()")
+    return LSN.parse(end)
+
+
+async def until_it_moves_past(quiet: Replication, running: Running, busy: Database, end: LSN) -> None:
+    """Wait until the main slot keeps nothing from below `end`, which takes lists of open transactions in the WAL."""
+    await running.until(lambda: confirmed(quiet) >= end, "the main slot to move")
+
+    def restarted() -> bool:
+        busy.execute("INSERT INTO busy VALUES (0)")
+        busy.execute("CHECKPOINT")
+        return restart(quiet) >= end
+
+    await running.until(restarted, "restart_lsn to move, so that the server can remove WAL")
+
+
 async def test_what_is_written_elsewhere_moves_the_slot_of_a_quiet_database(quiet: Replication, busy: Database) -> None:
     async with quiet.running() as running:
         await running.until_streaming()
@@ -93,6 +123,73 @@ async def test_for_a_parked_target_a_quiet_database_keeps_what_it_lacks_in_the_h
         await running.until(lambda: confirmed(quiet) >= end, "the main slot to move on")
         assert running.state("far") is TargetState.STREAMING
     quiet.assert_equal(ROWS)
+
+
+async def test_a_target_that_is_away_does_not_hold_the_slot_while_nothing_is_published(
+    quiet: Replication, elsewhere: Database, away: Proxy
+) -> None:
+    async with quiet.running() as running:
+        await running.until_streaming()
+        copied = running.progress("far").copied_rows
+        away.refuse()
+        away.cut()
+        insert(quiet, 1, 3)  # much less than the backlog holds
+        await until_near_has(quiet, running, 4)
+        await running.until(lambda: running.state("far") is TargetState.RETRYING, "the target to be away")
+        lacks = running.progress("far").checkpoint
+        await until_it_moves_past(quiet, running, elsewhere, write_segments(elsewhere, 6))
+        assert LSN.parse(str(hold(quiet))) <= lacks
+        await running.until(lambda: running.state("far") is TargetState.PARKED, "the target to be parked")
+        assert running.state("near") is TargetState.STREAMING
+        assert rows(quiet, "far") == 1
+        away.accept()
+        await running.until_streaming()
+        await until_dropped(quiet, running)
+        assert running.progress("far").copied_rows == copied
+        await until_it_moves_past(quiet, running, elsewhere, write_segments(elsewhere, 1))
+    quiet.assert_equal(ROWS)
+
+
+async def test_a_target_that_hangs_in_a_write_does_not_hold_the_slot_while_nothing_is_published(
+    quiet: Replication, busy: Database
+) -> None:
+    async with quiet.running() as running:
+        await running.until_streaming()
+        copied = running.progress("far").copied_rows
+        with locked(quiet.targets["far"], "t"):
+            insert(quiet, 1, 3)
+            await until_near_has(quiet, running, 4)
+            await until_it_moves_past(quiet, running, busy, write_segments(busy, 6))
+            assert rows(quiet, "near") == 4
+        await running.until(lambda: rows(quiet, "far") == 4, "the write to end")
+        await running.until_streaming()
+        await until_dropped(quiet, running)
+        assert running.progress("far").copied_rows == copied
+    quiet.assert_equal(ROWS)
+
+
+async def test_an_only_target_that_is_away_needs_no_second_slot(
+    quiet: Replication, busy: Database, away: Proxy
+) -> None:
+    alone = replace(quiet, targets={"far": quiet.targets["far"]})
+    async with alone.running() as running:
+        await running.until_streaming()
+        away.refuse()
+        away.cut()
+        insert(alone, 1, 3)
+        await running.until(lambda: running.state("far") is TargetState.RETRYING, "the target to be away")
+        end = write_segments(busy, 6)
+        assert running.pipeline.session is not None
+        main = running.pipeline.session.main
+        await running.until(lambda: main.backlog.end >= end, "all of it to be read")
+        for _ in range(3):
+            await looked(running)
+        assert main.backlog.follows("far")
+        assert hold(alone) is None
+        away.accept()
+        await running.until_streaming()
+        await running.caught_up()
+    alone.assert_equal(ROWS)
 
 
 async def test_a_heartbeat_is_a_transaction_of_the_quiet_database_that_reaches_no_target(quiet: Replication) -> None:
