@@ -123,3 +123,28 @@ def test_a_target_that_was_dropped_may_be_left_out(
     source.execute("INSERT INTO t VALUES (2)")
     reloaded.has(reloaded.near, "t", 2)
     reloaded.has(far, "t", 1)
+
+
+def test_a_target_that_comes_back_with_its_old_checkpoint_stops_until_it_is_dropped_again(
+    reloaded: Reloaded, source: Database, new_database: Callable[[Server], Database], target_server: Server
+) -> None:
+    far = new_database(target_server)
+    targets = list(reloaded.content["targets"])
+    both = [*targets, {"name": "far", "type": "postgres", "dsn": far.dsn}]
+    drop = Walsync(reloaded.walsync.config_path, reloaded.walsync.cwd)
+    reloaded.write(targets=both)
+    assert reloaded.post()[0] == 200
+    reloaded.has(far, "t", 1)
+    assert drop.run("drop", "--target", "far") == 1, "as long as it is in the file"
+    reloaded.write(targets=targets)
+    assert drop.run("drop", "--target", "far") == 0
+    assert reloaded.post()[0] == 200
+    source.execute("INSERT INTO t VALUES (2)")
+    reloaded.write(targets=both)
+    assert reloaded.post()[0] == 200
+    eventually(lambda: "WS5004" in reloaded.walsync.stderr.read_text(), SECONDS, "the target to stop")
+    reloaded.walsync.terminate()
+    assert reloaded.walsync.wait(SECONDS) == 0
+    assert drop.run("drop", "--target", "far") == 0
+    reloaded.walsync.start("run")
+    reloaded.has(far, "t", 2)
