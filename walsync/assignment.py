@@ -27,5 +27,5 @@ def assign(config: Config, published: Published) -> dict[str, Assignment]:
 
 def _assign(settings: TargetSettings, batch: BatchSettings, published: Published) -> Assignment:
     tables = select(settings, published.tables)
-    memberships = {one.table.relid: published.memberships[one.table.relid] for one in tables}
+    memberships = {one.table.relid: published.publication.memberships[one.table.relid] for one in tables}
     return Assignment(settings, tables, memberships, batch)

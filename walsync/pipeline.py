@@ -41,6 +41,8 @@ _SLOT_ACTIVE_SECONDS: Final = 1.0
 """How often a waiting instance tries again to take the slot: a takeover is a matter of seconds."""
 
 _CAUGHT_UP_EVERY_SECONDS: Final = 0.1
+_PUBLISHED_EVERY_SECONDS: Final = 5.0
+_NARROWED_HINT: Final = "what it left out is copied again; change source.tables instead, and reload"
 
 log: Logger = structlog.get_logger()
 
@@ -152,6 +154,27 @@ class Pipeline:
             raise
         self.retaining.take(config)
 
+    async def _keep_published(self, session: Session) -> None:
+        """Publish again what somebody else takes out of the publication, and have it copied again.
+
+        The server does not tell: it leaves the changes out, from 18 on even where the whole publication is gone.
+        """
+        told = ""
+        while True:
+            await asyncio.sleep(_PUBLISHED_EVERY_SECONDS)
+            try:
+                async with self._changing:
+                    if await self.upstream.has_narrowed(session.published):
+                        await self._change(session, self.config)
+                        log.warning("publication_narrowed", code="WS2304", hint=_NARROWED_HINT)
+                told = ""
+            except SourceUnavailable:
+                pass  # the main stream finds out too, and says so
+            except WalsyncError as error:
+                if error.code != told:
+                    log.warning("publication_refused", code=error.code, error=error.message, hint=error.hint)
+                told = error.code
+
     async def _take_reloads_since(self, session: Session) -> None:
         async with self._changing:
             if session.config is not self.config:
@@ -165,12 +188,13 @@ class Pipeline:
             async with asyncio.TaskGroup() as group:
                 reading = group.create_task(self._read(session, stream))
                 holding = group.create_task(session.hold.run())
-                retaining = group.create_task(self.retaining.run())
+                watching = [group.create_task(one) for one in (self.retaining.run(), self._keep_published(session))]
                 group.create_task(session.deliveries.run())
                 if session.config is not self.config:
                     await self._unless_stopped(self._take_reloads_since(session))
                 await self._interrupted.wait()
-                retaining.cancel()
+                for one in watching:
+                    one.cancel()
                 await session.drain(reading)
                 holding.cancel()
         except* WalsyncError as errors:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import structlog
 
 from walsync.checkpoint.registry import Registration, Registry, refuse_unconfigured
-from walsync.errors import SourceRefused
+from walsync.errors import SourceRefused, SourceUnavailable
 from walsync.logs import Logger
 from walsync.postgres import Connection
 from walsync.source import catalogue, publication, requirements
+from walsync.source.publication import Publication
 from walsync.source.settings import SourceSettings
 from walsync.source.table import Table
 
@@ -18,10 +19,10 @@ log: Logger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The tables that the stream brings, what names the membership of each, by relid, and the registered targets."""
+    """The tables that the stream brings, the publication with them, and the registered targets."""
 
     tables: Sequence[Table]
-    memberships: Mapping[int, str]
+    publication: Publication
     registrations: Mapping[str, Registration]
 
 
@@ -45,7 +46,9 @@ def publish(session: Connection, settings: SourceSettings, targets: Collection[s
     registry = Registry(session, settings.slot)
     registry.create()
     kept = publication.find(session, settings.publication)
-    return Published(tables, kept.memberships if kept is not None else {}, registry.load())
+    if kept is None:
+        raise SourceUnavailable("WS2304", f"publication {settings.publication} was dropped while it was looked at")
+    return Published(tables, kept, registry.load())
 
 
 def _raise_first(problems: Sequence[SourceRefused]) -> None:

@@ -72,7 +72,7 @@ class Session:
         Raises ConfigurationError, and changes nothing, where a target wants what is not there.
         """
         assignments = assign(config, published)
-        self.config = config
+        self.config, self.published = config, published
         self.main.resize(config.backlog.max_bytes)
         self.catch_up.take(config.backlog)
         self.snapshots.take(config.snapshot)

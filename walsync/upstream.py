@@ -28,7 +28,7 @@ from walsync.postgres import Connection, run_name
 from walsync.published import Published, look, publish
 from walsync.snapshot.export import ExportedSnapshot
 from walsync.snapshot.session import SnapshotSessions
-from walsync.source import retention, timeline
+from walsync.source import publication, retention, timeline
 from walsync.source import slot as slots
 from walsync.source.session import (
     Identity,
@@ -194,6 +194,12 @@ class Upstream:
     async def advance_hold(self, lsn: LSN) -> None:
         """Let the hold slot forget what committed below `lsn`; reads the WAL up to there, so it may take its time."""
         await self._call_apart(lambda session: slots.advance(session, self._hold_name, lsn))
+
+    async def has_narrowed(self, published: Published) -> bool:
+        """Tell whether the publication may have left out changes since it was made what the configuration says."""
+        name = self._settings.publication
+        found = await self._call(lambda session: publication.find(session, name))
+        return publication.has_narrowed(published.publication, found)
 
     async def retention(self) -> retention.Retention:
         """Return how much WAL the server keeps for the slot and for the hold slot, each under its name."""

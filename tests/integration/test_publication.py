@@ -125,6 +125,29 @@ def test_what_a_narrower_publication_let_pass_makes_every_membership_new(
     assert before != memberships(session)
 
 
+@pytest.mark.parametrize(
+    ("statement", "has_narrowed"),
+    [
+        ("ALTER PUBLICATION walsync ADD TABLE app.three", False),
+        ("ALTER PUBLICATION walsync OWNER TO CURRENT_USER", False),
+        ("COMMENT ON PUBLICATION walsync IS 'theirs now'", False),
+        ("ALTER PUBLICATION walsync DROP TABLE two", True),
+        ("ALTER PUBLICATION walsync SET TABLE one (id, name), two", True),
+        ("ALTER PUBLICATION walsync SET TABLE one WHERE (id > 1), two", True),
+        ("ALTER PUBLICATION walsync SET (publish = 'insert')", True),
+        ("DROP PUBLICATION walsync", True),
+    ],
+)
+def test_what_may_leave_changes_out_is_told_from_what_does_not(
+    session: Connection, source: Database, statement: str, *, has_narrowed: bool
+) -> None:
+    keep(session, "public.one", "public.two")
+    before = publication.find(session, NAME)
+    assert before is not None
+    source.execute(statement)
+    assert publication.has_narrowed(before, publication.find(session, NAME)) is has_narrowed
+
+
 def test_tables_that_inherit_from_a_table_are_not_published_with_it(session: Connection, source: Database) -> None:
     source.execute("CREATE TABLE child () INHERITS (two)")
     keep(session, "public.two")

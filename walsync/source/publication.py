@@ -82,6 +82,16 @@ def find(session: Connection, name: str) -> Publication | None:
     )
 
 
+def has_narrowed(before: Publication, now: Publication | None) -> bool:
+    """Tell whether changes of a table that was published `before` may have been left out since."""
+    if now is None or not now.complete or not now.via_root:
+        return True
+    return any(
+        (now.memberships.get(relid), now.tables.get(relid)) != (membership, before.tables[relid])
+        for relid, membership in before.memberships.items()
+    )
+
+
 def problem(found: Publication | None, name: str, tables: Sequence[Table]) -> SourceRefused | None:
     """Tell why this publication could not be brought in line, without touching it."""
     if found is None or _matches(found, tables):

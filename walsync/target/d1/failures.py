@@ -35,13 +35,16 @@ _REFUSED: Final = {
         "a constraint that only the target has refuses the row: drop it there, or mend the row",
     ),
     "SQLITE_CONSTRAINT_TRIGGER": ("WS4313", "a trigger of the target refuses the row: mend the trigger"),
-    "SQLITE_CONSTRAINT_DATATYPE": ("WS4312", "a column's type has changed on the target: restart, it compares again"),
-    "SQLITE_MISMATCH": ("WS4312", "a column's type has changed on the target: restart, it compares again"),
+    "SQLITE_CONSTRAINT_DATATYPE": (
+        "WS4312",
+        "a column's type has changed on the target: reload, and it compares again",
+    ),
+    "SQLITE_MISMATCH": ("WS4312", "a column's type has changed there: reload, and it compares again"),
     "SQLITE_TOOBIG": ("WS4403", "leave large columns out with `columns`, or keep large values elsewhere"),
     "SQLITE_CORRUPT": ("WS4506", "restore the file, or move it away and give `walsync drop --target NAME`"),
     "SQLITE_NOTADB": ("WS4506", "name another file in `url`"),
     "SQLITE_AUTH": ("WS4201", "D1 refuses this statement: report it"),
-    "SQLITE_ERROR": ("WS4201", "the target's schema has changed under walsync: restart, it compares again"),
+    "SQLITE_ERROR": ("WS4201", "the target's schema has changed under walsync: reload, and it compares again"),
 }
 
 _OF_WALSYNC: Final = "no such table: _walsync_"

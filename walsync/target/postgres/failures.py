@@ -37,7 +37,7 @@ _REFUSED: Final = {
     "23": ("WS4311", "a constraint that only the target has refuses the row: drop it there, or mend the row"),
     "42501": ("WS4202", "grant the target's role what it lacks: CREATE on the database, or ownership of the table"),
     "42P10": ("WS4206", "the unique index of the key is gone: create it again, then restart"),
-    "42": ("WS4201", "the target's schema has changed under walsync: restart, it compares again"),
+    "42": ("WS4201", "the target's schema has changed under walsync: reload, and it compares again"),
     "44": ("WS4311", "a constraint that only the target has refuses the row: drop it there, or mend the row"),
     "P0": ("WS4313", "a trigger of the target refuses the row: mend the trigger"),
 }
