@@ -19,6 +19,7 @@ from walsync.demo.engines import PostgresServer
 from walsync.status import SourceState, TargetState
 
 SECONDS = 30.0
+TAKEOVER_SECONDS = 10.0
 TIMEOUT = "2s"
 ROWS = "SELECT id, name FROM t ORDER BY id"
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t VALUES (0, 'before')"
@@ -166,9 +167,9 @@ def test_a_second_instance_waits_for_the_slot_and_takes_over(
     assert slot_row(replication, "active_pid") == pid
 
     first.walsync.sigkill()
-    second.until_state(TargetState.STREAMING)
     insert(replication, 1)
-    eventually(lambda: has_row(replication, 1), SECONDS, "the row by the second")
+    eventually(lambda: has_row(replication, 1), TAKEOVER_SECONDS, "the row by the second")
+    second.until_state(TargetState.STREAMING)
     second.walsync.terminate()
     assert second.walsync.wait(SECONDS) == 0
 

@@ -12,7 +12,9 @@ from typing import Any, Final
 import pytest
 import yaml
 from fix_postgres import Database
+from fix_proxy import Proxy, address
 from fix_replication import Command, Replication, locked, slot_row
+from fix_rest_api import ACCOUNT, TOKEN, RestApi, served
 from fix_surrealdb import PASSWORD, USER, VERSIONS, SurrealServer
 from fix_walsync import Walsync, eventually, free_port
 from fix_workerd import SECRET, Workerd
@@ -24,6 +26,9 @@ from walsync.lsn import LSN
 from walsync.status import SourceState, TargetState
 
 SECONDS = 60.0
+TAKEOVER_SECONDS = 10.0
+"""Within what the waiting process has written, from the death of the other on: it takes about two."""
+
 TIMEOUT = "2s"
 """After how long without an answer the source gives up a walsender: the slot of a frozen process is free then."""
 
@@ -41,6 +46,9 @@ class Kind:
     takes_one_process: bool = False
     """Whether a second process cannot reach it as long as the first one lives."""
 
+    ends_sessions: bool = False
+    """Whether the second process ends what the first one has open there, which then has to claim it anew."""
+
 
 Make = Callable[[pytest.FixtureRequest], Kind]
 
@@ -48,7 +56,11 @@ Make = Callable[[pytest.FixtureRequest], Kind]
 def postgres(request: pytest.FixtureRequest) -> Kind:
     target: Database = request.getfixturevalue("target")
     query = "SELECT line FROM lines ORDER BY line"
-    return Kind({"type": "postgres", "dsn": target.dsn}, lambda: [line for (line,) in target.execute(query)])
+    return Kind(
+        {"type": "postgres", "dsn": target.dsn},
+        lambda: [line for (line,) in target.execute(query)],
+        ends_sessions=True,
+    )
 
 
 def d1(request: pytest.FixtureRequest) -> Kind:
@@ -97,14 +109,47 @@ def file(request: pytest.FixtureRequest) -> Kind:
     )
 
 
+def d1_rest(request: pytest.FixtureRequest) -> Kind:
+    workerd: Workerd = request.getfixturevalue("workerd")
+    database: str = request.getfixturevalue("d1_database")
+    api: RestApi = request.getfixturevalue("rest_api")
+    source: Database = request.getfixturevalue("source")
+    request.getfixturevalue("replication")
+    source.execute("ALTER TABLE lines ADD PRIMARY KEY (line)")  # it takes no table without
+    plain = workerd.plain(database)
+    keys = {"account_id": ACCOUNT, "database_id": database.replace("DB_", "id-").lower(), "api_token": TOKEN}
+    return Kind(
+        {"type": "d1", **keys, "api_url": api.url},
+        lambda: [line for (line,) in plain.execute("SELECT line FROM lines ORDER BY line")],
+    )
+
+
+def stdout(request: pytest.FixtureRequest) -> Kind:
+    folder: Path = request.getfixturevalue("tmp_path")
+
+    def rows() -> list[str]:
+        """Read what both have printed; a line that one of them had not noted as printed is there twice."""
+        return sorted({str(row["line"]) for path in folder.glob("*/stdout") for row in fold(path)["lines"].rows})
+
+    return Kind({"type": "stdout", "checkpoint": str(folder / "shared.checkpoint")}, rows)
+
+
 KINDS: Final[Mapping[str, Make]] = {
     "postgres": postgres,
     "d1": d1,
     "d1 gateway": d1_gateway,
+    "d1 rest": d1_rest,
     "surrealdb": surrealdb,
     **{f"surrealdb {version}": surrealdb_server(version) for version in VERSIONS},
     "file": file,
+    "stdout": stdout,
 }
+
+
+@pytest.fixture
+def rest_api(workerd: Workerd) -> Iterator[RestApi]:
+    with served(RestApi(workerd, is_atomic=False)) as api:
+        yield api
 
 
 @pytest.fixture(params=KINDS)
@@ -121,14 +166,20 @@ def replication(source: Database) -> Replication:
 
 
 @pytest.fixture
-def start(replication: Replication, walsync_command: Callable[..., Walsync]) -> Iterator[Callable[[Kind], Command]]:
-    """Start `walsync run`; each has a port of its own and all else in common."""
+def start(replication: Replication, walsync_command: Callable[..., Walsync]) -> Iterator[Callable[..., Command]]:
+    """Start `walsync run`; each has a port of its own, perhaps its own way to the source, and all else in common."""
     made: list[Command] = []
 
-    def run(kind: Kind) -> Command:
+    def run(kind: Kind, way: str | None = None) -> Command:
         port = free_port()
         target = {"name": NAME, **kind.entry}
-        content = {**replication.content, "targets": [target], "http": {"listen": f"127.0.0.1:{port}"}}
+        source = {**replication.content["source"], **({} if way is None else {"dsn": way})}
+        content = {
+            **replication.content,
+            "source": source,
+            "targets": [target],
+            "http": {"listen": f"127.0.0.1:{port}"},
+        }
         command = Command(walsync_command(yaml.safe_dump(content)), f"http://127.0.0.1:{port}")
         command.walsync.start("run")
         made.append(command)
@@ -167,7 +218,7 @@ def insert(replication: Replication, line: str) -> LSN:
     return before
 
 
-def until_written(command: Command, position: LSN) -> None:
+def until_written(command: Command, position: LSN, seconds: float = SECONDS) -> None:
     """Wait until a process has stored more than `position`."""
 
     def is_stored() -> bool:
@@ -180,7 +231,7 @@ def until_written(command: Command, position: LSN) -> None:
             and target.checkpoint_lsn > position
         )
 
-    eventually(is_stored, SECONDS, f"the target to pass {position}")
+    eventually(is_stored, seconds, f"the target to pass {position}")
 
 
 def finish(command: Command) -> None:
@@ -215,20 +266,25 @@ def start_both(replication: Replication, start: Callable[[], Command]) -> tuple[
 
 
 def test_a_second_process_waits_and_takes_over_when_the_first_is_killed(
-    replication: Replication, start: Callable[[Kind], Command], kind: Kind
+    replication: Replication, start: Callable[..., Command], kind: Kind
 ) -> None:
     first, second = start_both(replication, lambda: start(kind))
     until_written(first, insert(replication, "by the first"))
     first.walsync.sigkill()
-    until_written(second, insert(replication, "by the second"))
+    until_written(second, insert(replication, "by the second"), TAKEOVER_SECONDS)
     finish(second)
     assert kind.rows() == ["by the first", "by the second", "copied"]
 
 
 def test_a_process_that_was_frozen_and_replaced_is_fenced_when_it_goes_on(
-    replication: Replication, start: Callable[[Kind], Command], kind: Kind
+    replication: Replication, start: Callable[..., Command], kind: Kind, new_proxy: Callable[[str, int], Proxy]
 ) -> None:
-    first, second = start_both(replication, lambda: start(kind))
+    way = new_proxy(*address(replication.source))
+    dsn = make_dsn(replication.content["source"]["dsn"], host=way.host, port=way.port)
+    first = start(kind, dsn)
+    first.until_state(TargetState.STREAMING)
+    second = start(kind)
+    until_waiting(replication, second)
     signal_to(first, signal.SIGSTOP)
     meanwhile = insert(replication, "meanwhile")  # it lies in the frozen one's socket, too
     eventually(lambda: second.log("slot_taken"), SECONDS, "the second to take the slot")
@@ -237,8 +293,16 @@ def test_a_process_that_was_frozen_and_replaced_is_fenced_when_it_goes_on(
         assert {line["code"] for line in held} == {"WS4601"}
     else:
         until_written(second, meanwhile)
+        way.refuse()  # that it is replaced it can learn from the target alone
+        way.cut()
     signal_to(first, signal.SIGCONT)
-    assert ended_as_fenced(first) in {"WS2409", "WS4001"}
+    codes = {"WS2409" if kind.takes_one_process else "WS4001"}
+    if kind.ends_sessions:
+        eventually(lambda: first.log("target_unavailable"), SECONDS, "the first to find its session ended")
+        assert kind.rows() == ["copied", "meanwhile"]
+        way.accept()
+        codes = {"WS2409", "WS4001"}  # to claim the target anew it asks the source, too
+    assert ended_as_fenced(first) in codes
     until_written(second, insert(replication, "after"))
     finish(second)
     assert kind.rows() == ["after", "copied", "meanwhile"]
@@ -246,7 +310,7 @@ def test_a_process_that_was_frozen_and_replaced_is_fenced_when_it_goes_on(
 
 
 def test_a_process_that_was_frozen_with_nothing_to_write_finds_out_at_the_slot(
-    replication: Replication, start: Callable[[Kind], Command], request: pytest.FixtureRequest
+    replication: Replication, start: Callable[..., Command], request: pytest.FixtureRequest
 ) -> None:
     target = postgres(request)
     first = start(target)
@@ -263,7 +327,7 @@ def test_a_process_that_was_frozen_with_nothing_to_write_finds_out_at_the_slot(
 
 
 def test_a_process_that_is_frozen_inside_a_transaction_does_not_keep_the_checkpoint(
-    replication: Replication, start: Callable[[Kind], Command], target: Database, request: pytest.FixtureRequest
+    replication: Replication, start: Callable[..., Command], target: Database, request: pytest.FixtureRequest
 ) -> None:
     kind = postgres(request)
     first, second = start_both(replication, lambda: start(kind))
