@@ -97,6 +97,11 @@ class SurrealDBBench:
     def rows(self, table: Table) -> Rows:
         return read_rows(table, self.read("SELECT * FROM $table", table=CBORTag(TABLE_TAG, name(table)))[0])
 
+    def told(self, table: Table) -> Rows:
+        """Read a table while somebody may be writing."""
+        (slot,) = self.execute("SELECT * FROM $table", table=CBORTag(TABLE_TAG, name(table)))
+        return read_rows(table, slot["result"])
+
     def drop(self, table: Table) -> None:
         self.execute(f"REMOVE TABLE `{name(table)}`")
 

@@ -1,10 +1,15 @@
 """A table that is copied while the target's others go on: its rows wait beside it, and take their place in one step."""
 
+import threading
 from collections.abc import AsyncIterator
+from typing import Final, NamedTuple, Self
 
 import pytest
 from conformance.bench import START, Tracked
+from conformance.bench_surrealdb import SurrealDBBench
+from conformance.bench_surrealdb_server import ServerBench
 from conformance.stream import Source, batch, make_table, transaction, writer
+from fix_walsync import eventually_async
 
 from walsync.errors import Fenced, TargetUnavailable
 from walsync.lsn import LSN
@@ -20,6 +25,11 @@ LOG = make_table("log", [("at", "integer"), ("line", "text")], (), relid=16386)
 SOURCE = Source([USERS, POSTS, LOG])
 NEW = TableState(USERS.relid, "walsync", USERS.definition, LSN(START + 50))
 FIRST = [SOURCE.insert(USERS, "1", "stays", "1.5"), SOURCE.insert(USERS, "2", "goes", None)]
+
+SECONDS: Final = 30.0
+MANY: Final = 2_000
+GONE: Final = str(MANY + 1)
+"""A row that was deleted after it had been copied: where it is seen, it has come back."""
 
 
 async def lines(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -124,3 +134,83 @@ async def test_what_did_not_take_its_place_is_gone_with_the_next_preparation(ben
     await target.prepare([USERS, POSTS, LOG])
     assert not bench.database.has_stages()
     assert old_rows(bench)
+
+
+class Glimpse(NamedTuple):
+    """What somebody saw of the users: which names the first MANY have, how many there are of them, and GONE."""
+
+    names: frozenset[str | None]
+    rows: int
+    has_gone: bool
+
+
+OLD: Final = Glimpse(frozenset({"old"}), MANY, has_gone=False)
+COPIED: Final = Glimpse(frozenset({"new"}), MANY, has_gone=True)
+COMPLETE: Final = Glimpse(frozenset({"new"}), MANY, has_gone=False)
+
+
+class Watched:
+    """Somebody who reads the users all the time."""
+
+    def __init__(self, bench: Tracked) -> None:
+        self.seen: list[Glimpse] = []
+        database = bench.database
+        # Its `rows` also look at a copy of the files, which is torn while somebody writes them.
+        self._read = database.told if isinstance(database, SurrealDBBench) else bench.rows
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self.seen.append(self._look())
+
+    async def until_seen(self) -> None:
+        """Wait until the table was read once more."""
+        before = len(self.seen)
+        await eventually_async(lambda: len(self.seen) > before, SECONDS, "the table to be read")
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            self.seen.append(self._look())
+
+    def _look(self) -> Glimpse:
+        rows = self._read(USERS)
+        first = [row[1] for row in rows if row[0] is not None and int(row[0]) <= MANY]
+        return Glimpse(frozenset(first), len(first), GONE in {row[0] for row in rows})
+
+
+async def watch(bench: Tracked, changes: list[Change]) -> list[Glimpse]:
+    """Return what a reader saw while a table was copied once more, and took its place with changes made since."""
+    source = Source([USERS])
+    target = await bench.open(USERS)
+    await target.write(
+        batch(START, START + 1, *(source.insert(USERS, str(n), "old", None) for n in range(1, MANY + 1)))
+    )
+    beside = target.beside
+    assert beside is not None
+    copied = "".join(f"{number}\tnew\t\\N\n" for number in range(1, MANY + 2)).encode()
+    with Watched(bench) as watched:
+        await beside.stage(USERS, lines(copied))
+        await watched.until_seen()
+        assert set(watched.seen) == {OLD}
+        await beside.take_place([USERS], [transaction(0xF00000, *changes)], [(USERS, NEW)])
+    assert watched.seen[-1] == COMPLETE
+    return watched.seen
+
+
+async def test_a_reader_sees_the_old_rows_or_the_new_ones_and_nothing_that_was_deleted(bench: Tracked) -> None:
+    seen = set(await watch(bench, [Source([USERS], lsn=0x900000).delete(USERS, GONE)]))
+    follows = isinstance(bench.database, SurrealDBBench | ServerBench)
+    assert seen - ({COPIED} if follows else set()) == {OLD, COMPLETE}
+
+
+async def test_a_reader_sees_all_rows_where_what_changed_since_is_more_than_a_request_holds(bench: Tracked) -> None:
+    source = Source([USERS], lsn=0x900000)
+    many: list[Change] = [source.insert(USERS, str(number), "n" * 20, "1") for number in range(10_000, 35_000)]
+    seen = set(await watch(bench, [*many, source.delete(USERS, GONE)]))
+    assert seen - {COPIED} == {OLD, COMPLETE}
