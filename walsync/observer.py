@@ -164,8 +164,15 @@ def _target(delivery: Delivery, session: Session, wal_end: LSN, retaining: Retai
         tables={name: _table(delivery, name) for name in delivery.tables},
         retained_bytes=max(0, wal_end - held) if held is not None else 0,
         retained_growth_bytes_per_second=retaining.growth(delivery.name) if retaining is not None else None,
-        warning=retaining.warnings.get(delivery.name) if retaining is not None else None,
+        warning=_warning(delivery, retaining),
     )
+
+
+def _warning(delivery: Delivery, retaining: Retaining | None) -> LastError | None:
+    """Tell what has to be mended for a target that goes on meanwhile."""
+    if delivery.progress.joining_error is not None:
+        return LastError.of(delivery.progress.joining_error)
+    return retaining.warnings.get(delivery.name) if retaining is not None else None
 
 
 def _table(delivery: Delivery, name: str) -> TableStatus:

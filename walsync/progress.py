@@ -25,6 +25,8 @@ class Progress:
     checkpoint: LSN = ZERO
     position: LSN = ZERO
     error: WalsyncError | None = None
+    joining_error: WalsyncError | None = None
+    """What keeps tables from joining, while the others go on."""
     progressed_at: float = field(default_factory=time.time)
     complete_at: float = field(default_factory=time.time)
     synced: dict[str, LSN] = field(default_factory=dict)

@@ -46,9 +46,6 @@ from walsync.source.table import Table
 from walsync.target.base import Writer
 
 _T = TypeVar("_T")
-_DERIVED: Final = 40
-"""How much of the slot's name the names of temporary ones carry: 63 bytes are all there is."""
-
 _BLOCKERS_EVERY_SECONDS: Final = 2.0
 _CANCEL_EVERY_SECONDS: Final = 0.25
 """A cancel request between two statements does nothing, so it is repeated."""
@@ -244,7 +241,7 @@ class Upstream:
         name = f"{self._name} snapshot"
         async with self._replication(name) as replication:
             exported = await self._while_watching_blockers(
-                replication, lambda: ExportedSnapshot.take(replication, self._settings.slot[:_DERIVED])
+                replication, lambda: ExportedSnapshot.take(replication, slots.derived(self._settings.slot))
             )
             async with SnapshotSessions(self._dsn, exported.name, name, workers) as sessions:
                 yield exported, sessions
@@ -309,7 +306,7 @@ class Upstream:
 
     def _copy_name(self, purpose: str) -> str:
         # It carries process and chance: two copies never collide, and an operator sees whose it is.
-        return f"{self._settings.slot[:_DERIVED]}_{purpose}_{os.getpid()}_{secrets.token_hex(2)}"
+        return f"{slots.derived(self._settings.slot)}_{purpose}_{os.getpid()}_{secrets.token_hex(2)}"
 
     def _registry(self, session: Connection) -> Registry:
         return Registry(session, self._settings.slot)

@@ -4,6 +4,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Literal
 
 import psycopg2
@@ -20,6 +21,7 @@ from walsync.check.doctor import examine
 from walsync.check.finding import Severity
 from walsync.demo.engines import PostgresServer
 from walsync.service import run
+from walsync.source.session import open_replication
 
 
 async def test_nothing_is_wrong_with_a_server_made_for_it(users: Database, target: Database) -> None:
@@ -87,31 +89,66 @@ async def test_the_server_s_settings_are_looked_at(
 async def test_each_target_needs_room_for_its_snapshot(
     start_server: Callable[..., PostgresServer], new_database: Callable[..., Database], target: Database
 ) -> None:
-    source = new_database(start_server(max_replication_slots="3", max_wal_senders="3"))
+    source = new_database(start_server(max_replication_slots="5", max_wal_senders="4"))
     source.execute("CREATE TABLE public.users (id int PRIMARY KEY)")
-    targets = [{"name": name, "type": "postgres", "dsn": target.dsn} for name in ("weur", "enam", "apac")]
+    names = ("weur", "enam", "apac", "eeur", "wnam")
+    targets = [{"name": name, "type": "postgres", "dsn": target.dsn} for name in names]
     assert await problems(configuration(source.dsn, *targets[:2])) == []
     found = {one.code: one for one in await problems(configuration(source.dsn, *targets))}
     assert found.keys() == {"WS2404", "WS2901"}
-    assert "ALTER SYSTEM SET max_replication_slots = 4;" in found["WS2404"].hint
-    assert "ALTER SYSTEM SET max_wal_senders = 4;" in found["WS2901"].hint
+    assert "ALTER SYSTEM SET max_replication_slots = 6;" in found["WS2404"].hint
+    assert "ALTER SYSTEM SET max_wal_senders = 6;" in found["WS2901"].hint
 
 
-async def test_a_target_that_is_away_needs_two_slots(
+async def test_targets_that_are_away_and_tables_that_join_need_room(
     start_server: Callable[..., PostgresServer],
     new_database: Callable[[Server], Database],
     target_server: Server,
 ) -> None:
-    source = new_database(start_server(max_replication_slots="4"))
+    # The slot, the hold slot, one to catch up on, two for tables; and as many walsenders but for the hold slot.
+    source = new_database(start_server(max_replication_slots="6", max_wal_senders="4"))
     source.execute("CREATE TABLE public.users (id int PRIMARY KEY)")
     both = Replication(source, {name: new_database(target_server) for name in ("near", "far")}, ["public.users"])
     await both.catch_up()
     source.execute("SELECT pg_create_physical_replication_slot('one')")
     assert await problems(both.config) == []
+    async with both.running() as running:
+        await running.until_streaming()
+        assert await problems(both.config) == [], "what it uses already is not wanted twice"
+        with closing(open_replication(source.dsn, "of somebody else")):
+            found = await the_problem(both.config, "WS2911")
+            assert "ALTER SYSTEM SET max_wal_senders = 5; restart the server" in found.hint
+            assert "max_replication_slots" not in found.hint
     source.execute("SELECT pg_create_physical_replication_slot('two')")
-    (found,) = await problems(both.config)
-    assert found.code == "WS2911"
-    assert "max_replication_slots = 5;" in found.hint
+    found = await the_problem(both.config, "WS2911")
+    assert found.hint == "ALTER SYSTEM SET max_replication_slots = 7; restart the server"
+
+
+async def test_each_stream_to_catch_up_on_needs_room(
+    start_server: Callable[..., PostgresServer],
+    new_database: Callable[[Server], Database],
+    target_server: Server,
+) -> None:
+    source = new_database(start_server(max_replication_slots="6", max_wal_senders="5"))
+    source.execute("CREATE TABLE public.users (id int PRIMARY KEY)")
+    targets = {name: new_database(target_server) for name in ("near", "far", "farther", "farthest")}
+    four = Replication(source, targets, ["public.users"])
+    assert await problems(four.config) == []
+    found = await the_problem(replace(four, changes={"backlog": {"catch_up_streams": 3}}).config, "WS2911")
+    assert found.hint == (
+        "ALTER SYSTEM SET max_replication_slots = 7; ALTER SYSTEM SET max_wal_senders = 6; restart the server, "
+        "or set backlog.catch_up_streams = 1"
+    )
+
+
+async def test_no_walsender_at_all_is_said_once(
+    start_server: Callable[..., PostgresServer], new_database: Callable[[Server], Database], target: Database
+) -> None:
+    source = new_database(start_server(max_wal_senders="1"))
+    source.execute("CREATE TABLE public.users (id int PRIMARY KEY)")
+    with closing(open_replication(source.dsn, "of somebody else")):
+        found = await the_problem(configuration(source.dsn, target.dsn), "WS2901")
+    assert "ALTER SYSTEM SET max_wal_senders = 3;" in found.hint
 
 
 async def test_a_limit_of_connections_is_found(users: Database, target: Database, new_role: NewRole) -> None:

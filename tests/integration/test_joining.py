@@ -86,6 +86,24 @@ async def test_a_table_that_is_copied_again_goes_on_until_the_new_rows_take_its_
         assert target.execute("SELECT amount::text FROM u WHERE id = 3") == [("3",)]
 
 
+async def test_a_mistake_of_ours_ends_the_process_where_tables_join_too(
+    three: Replication, target: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(*_: object) -> None:
+        raise ZeroDivisionError("a mistake")
+
+    await three.catch_up()
+    monkeypatch.setattr("walsync.newcomers.Backlog", mistaken)
+    with pytest.raises(ExceptionGroup) as caught:
+        async with replace(three, tables=TABLES).running() as running:
+            await running.until(running.task.done, "the process to end")
+    assert caught.group_contains(ZeroDivisionError, match="a mistake")
+    monkeypatch.undo()
+    await replace(three, tables=TABLES).catch_up()
+    three.assert_equal(*ALL)
+    assert target.execute(STAGES) == []
+
+
 async def test_changes_beyond_the_backlog_come_in_parts(three: Replication, target: Database) -> None:
     three = replace(three, tables=TABLES, changes={"backlog": {"max_bytes": "64kB"}})
     async with three.running() as running:

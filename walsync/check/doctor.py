@@ -25,7 +25,9 @@ async def examine(config: Config) -> Report:
     found = source.Source()
     if is_complete(config.source):
         names = [settings.name for settings in config.targets]
-        found = await asyncio.to_thread(source.examine, config.source, names, report)
+        found = await asyncio.to_thread(
+            source.examine, config.source, names, report, catch_up_streams=config.backlog.catch_up_streams
+        )
     if not found.is_read_by_walsync:
         _check_port(config.http, report)
     async with AsyncExitStack() as stack:

@@ -36,7 +36,7 @@ REASONS: Final[Mapping[str, str]] = {
     "WS2401": "its reader would miss every change that walsync takes from it",
     "WS2402": "the changes in that WAL are gone: no target can go on from where it stands",
     "WS2404": "the stream needs a slot of its own, and each snapshot one more for a while",
-    "WS2911": "without them the main slot waits for that target, and keeps all WAL since for everybody",
+    "WS2911": "what finds no room waits; without a hold slot the main one waits too, and keeps all WAL for everybody",
     "WS2901": "the stream needs a walsender, and each snapshot one more for a while",
     "WS2902": "a target that is away for longer than this loses its place and needs a new snapshot; all of them do",
     "WS2903": "its WAL is gone then, and every target needs a new snapshot",

@@ -1,6 +1,7 @@
 """Counts what the server still has for walsync: slots, walsenders, connections; and for how long it keeps WAL."""
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from walsync.check.finding import Report
 from walsync.check.rights import row
@@ -9,8 +10,8 @@ from walsync.postgres import Connection
 from walsync.source import slot as slots
 
 _WHERE: Final = "source"
-_SLOTS_ASIDE: Final = 2
-"""The hold slot, and a copy of it to catch up on."""
+_JOINING: Final = 2
+"""For tables that join a target while it streams: the snapshot, and the stream of what they were given since."""
 
 _OURS: Final = "walsync %"
 """How the sessions of a running instance are called in pg_stat_activity."""
@@ -53,50 +54,115 @@ def check_retention(session: Connection, slot: slots.Slot | None, report: Report
         report.ok(_WHERE, "WAL is kept without limit (max_slot_wal_keep_size): watch walsync_slot_retained_bytes")
 
 
-def check_room(session: Connection, slot: slots.Slot | None, targets: int, new_targets: int, report: Report) -> None:
-    """Note where slots, walsenders or connections would not suffice; each new target's snapshot needs one of each."""
-    free_slots, free_senders, max_slots, max_senders = row(
-        session,
-        """
-        SELECT pg_catalog.current_setting('max_replication_slots')::int
-                   - (SELECT count(*) FROM pg_catalog.pg_replication_slots),
-               pg_catalog.current_setting('max_wal_senders')::int
-                   - (SELECT count(*) FROM pg_catalog.pg_stat_replication),
-               pg_catalog.current_setting('max_replication_slots')::int,
-               pg_catalog.current_setting('max_wal_senders')::int
-        """,
-    )
-    snapshots = max(1, new_targets)  # a table that is listed later is copied too
-    slots_needed = snapshots + (slot is None)
-    senders_needed = snapshots + (slot is None or slot.active_pid is None)
-    if free_slots < slots_needed:
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a configuration asks of the server."""
+
+    targets: int
+    new_targets: int
+    """Each needs a snapshot, which takes a slot and a walsender."""
+    catch_up_streams: int
+
+    @property
+    def snapshots(self) -> int:
+        """How many there are at once, at first."""
+        return max(1, self.new_targets)  # a table that is listed later is copied too
+
+    @property
+    def lanes(self) -> int:
+        """How many streams there may be to catch up on; the main one never passes the target furthest ahead."""
+        return min(self.catch_up_streams, self.targets - 1)
+
+
+class _Room(NamedTuple):
+    """Of slots, or of walsenders: how many are free, how many this configuration has already, and the limit of all."""
+
+    free: int
+    ours: int
+    limit: int
+
+    def lacks(self, needed: int) -> int:
+        return max(0, needed - self.ours - self.free)
+
+
+def check_room(session: Connection, name: str, demand: Demand, report: Report) -> bool:
+    """Note where slots, walsenders or connections would not suffice, for the slot called `name` and what goes with it.
+
+    Too few to begin with is an error. Too few for the day when a target is away and tables join another is a warning:
+    streams wait for each other then. Tells whether a walsender is free now.
+    """
+    slot_room, sender_room = _look(session, name)
+    at_first = 1 + demand.snapshots
+    lacking = slot_room.lacks(at_first), sender_room.lacks(at_first)
+    if lacking[0]:
         report.error(
             "WS2404",
             _WHERE,
-            f"{free_slots} replication slots are free, {slots_needed} are needed",
+            f"{slot_room.free} replication slots are free, {slot_room.free + lacking[0]} are needed",
             "drop slots that nobody needs (SELECT slot_name FROM pg_replication_slots WHERE NOT active), or "
-            f"ALTER SYSTEM SET max_replication_slots = {max_slots + slots_needed - free_slots}; restart the server",
+            f"ALTER SYSTEM SET max_replication_slots = {slot_room.limit + lacking[0]}; restart the server",
         )
-    if free_senders < senders_needed:
+    if lacking[1]:
         report.error(
             "WS2901",
             _WHERE,
-            f"{free_senders} walsenders are free, {senders_needed} are needed",
-            f"ALTER SYSTEM SET max_wal_senders = {max_senders + senders_needed - free_senders}; restart the server",
+            f"{sender_room.free} walsenders are free, {sender_room.free + lacking[1]} are needed",
+            f"ALTER SYSTEM SET max_wal_senders = {sender_room.limit + lacking[1]}; restart the server",
         )
-    if free_slots >= slots_needed and free_senders >= senders_needed:
-        lacking = _SLOTS_ASIDE + (slot is None) - free_slots
-        if targets > 1 and lacking > 0:
-            report.warning(
-                "WS2911",
-                _WHERE,
-                f"{free_slots} replication slots are free: too few for a target that is away, which takes "
-                f"{_SLOTS_ASIDE} for as long",
-                f"ALTER SYSTEM SET max_replication_slots = {max_slots + lacking}; restart the server",
-            )
-        report.ok(_WHERE, f"{free_slots} replication slots and {free_senders} walsenders are free")
+    if not any(lacking):
+        _check_later(slot_room, sender_room, demand, report)
+        report.ok(_WHERE, f"{slot_room.free} replication slots and {sender_room.free} walsenders are free")
     # The catalogue's session, the stream, and for each snapshot a slot's session and a reader.
-    _check_connections(session, 2 + 2 * snapshots, report)
+    _check_connections(session, 2 + 2 * demand.snapshots, report)
+    return sender_room.free > 0
+
+
+def _check_later(slot_room: _Room, sender_room: _Room, demand: Demand, report: Report) -> None:
+    senders_needed = 1 + demand.lanes + _JOINING
+    slots_needed = senders_needed + (demand.targets > 1)
+    lacking = {
+        "max_replication_slots": (slot_room, slot_room.lacks(slots_needed)),
+        "max_wal_senders": (sender_room, sender_room.lacks(senders_needed)),
+    }
+    if not any(lacks for _, lacks in lacking.values()):
+        return
+    away = f"targets that are away take a slot, and {demand.lanes} of both to catch up; " if demand.targets > 1 else ""
+    raises = " ".join(
+        f"ALTER SYSTEM SET {setting} = {room.limit + lacks};" for setting, (room, lacks) in lacking.items() if lacks
+    )
+    fewer = ", or set backlog.catch_up_streams = 1" if demand.lanes > 1 else ""
+    report.warning(
+        "WS2911",
+        _WHERE,
+        f"{slot_room.free} replication slots and {sender_room.free} walsenders are free: too few for what comes while "
+        f"it runs ({away}tables that join take {_JOINING} of both)",
+        f"{raises} restart the server{fewer}",
+    )
+
+
+def _look(session: Connection, name: str) -> tuple[_Room, _Room]:
+    """Count slots and walsenders; every walsender of walsync has a slot, but for moments."""
+    free_slots, our_slots, max_slots, free_senders, our_senders, max_senders = row(
+        session,
+        """
+        WITH ours AS (
+            SELECT active_pid FROM pg_catalog.pg_replication_slots
+            WHERE slot_name IN (%(name)s, %(hold)s) OR temporary AND starts_with(slot_name, %(derived)s)
+        )
+        SELECT pg_catalog.current_setting('max_replication_slots')::int
+                   - (SELECT count(*) FROM pg_catalog.pg_replication_slots),
+               (SELECT count(*) FROM ours),
+               pg_catalog.current_setting('max_replication_slots')::int,
+               pg_catalog.current_setting('max_wal_senders')::int
+                   - (SELECT count(*) FROM pg_catalog.pg_stat_replication),
+               (SELECT count(*) FROM pg_catalog.pg_stat_replication JOIN ours ON active_pid = pid),
+               pg_catalog.current_setting('max_wal_senders')::int
+        """,
+        name=name,
+        hold=slots.hold_name(name),
+        derived=f"{slots.derived(name)}_",
+    )
+    return _Room(free_slots, our_slots, max_slots), _Room(free_senders, our_senders, max_senders)
 
 
 def _check_connections(session: Connection, needed: int, report: Report) -> None:

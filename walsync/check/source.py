@@ -14,7 +14,7 @@ from walsync.check.rights import (
     check_snapshot_rights,
     row,
 )
-from walsync.check.room import check_retention, check_room
+from walsync.check.room import Demand, check_retention, check_room
 from walsync.check.standbys import check_standbys
 from walsync.checkpoint.gap_guard import SourcePosition
 from walsync.checkpoint.registry import Registration, Registry, refuse_missing_slot, refuse_unconfigured
@@ -47,7 +47,7 @@ class Source:
     is_read_by_walsync: bool = False
 
 
-def examine(settings: SourceSettings, targets: Iterable[str], report: Report) -> Source:
+def examine(settings: SourceSettings, targets: Iterable[str], report: Report, *, catch_up_streams: int) -> Source:
     """Note everything about the source, and return what the targets' checks need."""
     source = Source()
     dsn = settings.dsn.get_secret_value()
@@ -55,7 +55,7 @@ def examine(settings: SourceSettings, targets: Iterable[str], report: Report) ->
         with closing(open_session(dsn, NAME)) as session:
             source.database = session.info.dbname
             report.ok(_WHERE, f"connected to Postgres {_version(session)}: {mask(dsn)}")
-            _examine_session(settings, set(targets), session, source, report)
+            _examine_session(settings, set(targets), session, source, report, catch_up_streams=catch_up_streams)
     except psycopg2.Error as error:
         report.refused(_WHERE, source_error(error))
     except WalsyncError as error:
@@ -64,7 +64,13 @@ def examine(settings: SourceSettings, targets: Iterable[str], report: Report) ->
 
 
 def _examine_session(
-    settings: SourceSettings, targets: set[str], session: Connection, source: Source, report: Report
+    settings: SourceSettings,
+    targets: set[str],
+    session: Connection,
+    source: Source,
+    report: Report,
+    *,
+    catch_up_streams: int,
 ) -> None:
     problems = requirements.of_server(session)
     report.refused(_WHERE, *problems)
@@ -80,9 +86,10 @@ def _examine_session(
     _check_tables(settings, session, source, report)
     _check_publication(settings, session, source.tables, report)
     _check_registry(settings, targets, session, source, report)
-    check_room(session, slot, len(targets), len(targets - (source.registrations or {}).keys()), report)
+    demand = Demand(len(targets), len(targets - (source.registrations or {}).keys()), catch_up_streams)
+    has_sender = check_room(session, settings.slot, demand, report)
     _check_slot(settings, session, slot, source, report)
-    if not problems:
+    if has_sender and not problems:
         source.position = _position(settings.dsn.get_secret_value(), session, slot)
 
 

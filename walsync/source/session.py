@@ -16,6 +16,7 @@ _NEEDS_A_PERSON: Final = re.compile(
     r"authentication failed|does not exist|no pg_hba\.conf entry|is not permitted to log in"
     r"|not currently accepting connections"
 )
+_NO_SENDER: Final = re.compile(r'exceeds "?max_wal_senders"?')  # quoted from 17 on
 REPLICATION_HINT: Final = "ALTER ROLE <role> REPLICATION (on managed services: GRANT rds_replication TO <role>)"
 _MAY_NOT_REPLICATE: Final = re.compile(r"permission denied to start WAL sender|must be superuser or replication role")
 
@@ -120,6 +121,13 @@ def _connection_error(dsn: str, error: psycopg2.Error) -> WalsyncError:
             "WS2103",
             f"the source's role may not replicate: {reason}",
             hint=REPLICATION_HINT,
+        )
+    if _NO_SENDER.search(reason):
+        return SourceUnavailable(
+            "WS2901",
+            "all walsenders of the server are in use",
+            hint="end replication sessions that nobody needs (SELECT * FROM pg_stat_replication), or raise "
+            "max_wal_senders and restart the server",
         )
     if _NEEDS_A_PERSON.search(reason):
         return SourceRefused("WS2001", f"the source refuses {mask(dsn)}: {reason}", hint="walsync check")

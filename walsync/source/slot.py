@@ -13,6 +13,9 @@ from walsync.postgres import Connection
 from walsync.source.session import source_error
 
 PLUGIN: Final = "pgoutput"
+_DERIVED: Final = 40
+"""How much of the slot's name the names of temporary ones carry: 63 bytes are all there is."""
+
 NO_ROOM: Final = "WS2404"
 """The server's slots are all in use: nothing for a process to begin with, and something to wait for where it runs."""
 
@@ -111,6 +114,11 @@ def require_usable(session: Connection, name: str) -> LSN:
 def hold_name(slot: str) -> str:
     """Name the slot that keeps WAL for targets which the main one does not wait for."""
     return f"{slot}_hold"
+
+
+def derived(slot: str) -> str:
+    """Return what the names of temporary slots begin with, before an underscore."""
+    return slot[:_DERIVED]
 
 
 def create(replication: Connection, name: str) -> CreatedSlot:
