@@ -1,6 +1,7 @@
 """A first copy as an operator meets it: killed half-way, slowed down, on servers with short patience or no room."""
 
 import hashlib
+import time
 from collections.abc import Callable
 
 import pytest
@@ -129,8 +130,34 @@ async def test_how_far_a_copy_is_can_be_seen(source: Database, target: Database)
 
 
 def _rows(session: object) -> int:
+    return _sum(session, "rows")
+
+
+def _sum(session: object, of: str) -> int:
     deliveries = getattr(session, "deliveries", {})
-    return sum(copy.rows for delivery in deliveries.values() for copy in delivery.progress.copying.values())
+    return sum(getattr(copy, of) for delivery in deliveries.values() for copy in delivery.progress.copying.values())
+
+
+async def test_all_sessions_of_a_copy_together_read_no_more_than_the_limit(source: Database, target: Database) -> None:
+    rows, limit = 3000, 2 * 1024**2
+    source.execute(LARGE.format(rows=rows))
+    limited = {"snapshot": {"workers": 3, "max_bytes_per_second": limit}}
+    replication = Replication(source, {"replica": target}, ["public.a", "public.b"], limited)
+    source.execute(SMALL)
+    began = time.monotonic()
+    samples: list[tuple[int, float]] = []
+    async with replication.running() as running:
+
+        def look() -> bool:
+            is_streaming = running.state("replica") is TargetState.STREAMING
+            read = rows * ROW_BYTES if is_streaming else _sum(running.pipeline.session, "copied_bytes")
+            samples.append((read, (time.monotonic() - began) * limit))
+            return is_streaming
+
+        await running.until(look, "the copy to end")
+    assert len({read for read, _ in samples}) > rows * ROW_BYTES // limit, "seen on the way"
+    # The clock may run ahead of the bytes, on a slow machine by any amount; the other way round is beyond the limit.
+    assert [(read, allowed) for read, allowed in samples if read > allowed] == []
 
 
 async def test_a_target_that_stands_still_does_not_hold_up_the_copy_of_another(
