@@ -39,7 +39,7 @@ REASONS: Final[Mapping[str, str]] = {
     "WS2911": "what finds no room waits; without a hold slot the main one waits too, and keeps all WAL for everybody",
     "WS2901": "the stream needs a walsender, and each snapshot one more for a while",
     "WS2902": "a target that is away for longer than this loses its place and needs a new snapshot; all of them do",
-    "WS2903": "its WAL is gone then, and every target needs a new snapshot",
+    "WS2903": "a target away for so long needs a new snapshot; all of them do, where walsync was down for so long",
     "WS2904": "the snapshot reads the tables as this role",
     "WS2905": "the snapshot refuses to read through a policy that could hide rows",
     "WS2906": "publication, registry and slot are made on the primary",

@@ -30,9 +30,9 @@ def check_retention(session: Connection, slot: slots.Slot | None, report: Report
         report.warning(
             "WS2903",
             _WHERE,
-            f"idle_replication_slot_timeout is {idle}: a slot that nobody reads for so long is taken away",
-            "see that walsync is never down for so long, or ALTER SYSTEM SET idle_replication_slot_timeout = 0; "
-            "SELECT pg_reload_conf()",
+            f"idle_replication_slot_timeout is {idle}: a slot that nobody reads for so long is taken away, as the "
+            "hold slot is, which nobody ever reads: a target that is away for longer needs a new snapshot",
+            "ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf()",
         )
     if slot is not None and slot.wal_status == "unreserved":
         report.warning(
