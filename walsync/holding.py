@@ -15,6 +15,7 @@ from walsync.checkpoint.registry import RegistrationState
 from walsync.errors import SourceRefused, SourceUnavailable, WalsyncError
 from walsync.logs import Logger
 from walsync.lsn import LSN
+from walsync.metrics import Metrics
 from walsync.source.slot import Slot
 from walsync.upstream import Upstream
 
@@ -30,11 +31,14 @@ log: Logger = structlog.get_logger()
 class Hold:
     """The hold slot of a session; `want` and `release` are called as targets leave and join the main stream."""
 
-    def __init__(self, upstream: Upstream, acknowledgement: Acknowledgement, found: Slot | None) -> None:
+    def __init__(
+        self, upstream: Upstream, acknowledgement: Acknowledgement, found: Slot | None, metrics: Metrics
+    ) -> None:
         self.slot = found
         self.error: WalsyncError | None = None
         self._upstream = upstream
         self._acknowledgement = acknowledgement
+        self._metrics = metrics
         self._off_main: set[str] = set()
         self._doubted: set[str] = set()
         self._kept: set[str] = set()
@@ -115,6 +119,7 @@ class Hold:
                 if self.error is None:
                     log.warning("hold_slot_refused", code=error.code, error=error.message, hint=error.hint)
                 self.error = error
+                self._metrics.source_errors.labels(code=error.code).inc()
                 pause = _AFTER_REFUSAL_SECONDS
             self._changed.clear()
             try:

@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from walsync.status import SlotRoom, SourceState, Status, TableProgress, TargetState, TargetStatus
+from walsync.status import SlotRoom, SourceState, SourceStatus, Status, TableProgress, TargetState, TargetStatus
 from walsync.target.base import Batch
 from walsync.transaction.change import Transaction
 
@@ -190,7 +190,7 @@ def _of_source(status: Status, received_at: float | None) -> Iterator[Metric]:
         (
             "walsync_hold_slot_retained_bytes",
             "WAL that the hold slot holds back; 0 while there is none.",
-            (source.hold.retained_bytes or 0) if source.hold is not None else 0,
+            _hold_bytes(source),
         ),
         ("walsync_max_slot_lag_bytes", "How much WAL may be kept for one target.", source.max_slot_lag_bytes),
         *_room("walsync_slot", "the slot", source.room),
@@ -220,6 +220,12 @@ def _of_source(status: Status, received_at: float | None) -> Iterator[Metric]:
             _WAL_STATUSES,
             source.hold.wal_status,
         )
+
+
+def _hold_bytes(source: SourceStatus) -> int | None:
+    if source.hold is not None:
+        return source.hold.retained_bytes
+    return 0 if source.system_identifier is not None else None  # without a session nobody has looked for it
 
 
 def _room(prefix: str, slot: str, room: SlotRoom | None) -> tuple[tuple[str, str, float | None], ...]:

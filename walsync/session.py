@@ -39,7 +39,7 @@ class Session:
         self.prepared = prepared
         self.writer = writer
         self.acknowledgement = Acknowledgement(prepared.confirmed_flush)
-        self.hold = Hold(upstream, self.acknowledgement, prepared.hold)
+        self.hold = Hold(upstream, self.acknowledgement, prepared.hold, metrics)
         self.main = Feed(
             upstream,
             Backlog(config.backlog.max_bytes, prepared.confirmed_flush),

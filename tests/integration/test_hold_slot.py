@@ -7,13 +7,15 @@ import pytest
 from fix_isolation import ROWS, hold, insert, on_own_server, park, until_dropped, until_near_has
 from fix_postgres import Database, Server
 from fix_proxy import NewLine, Proxy
-from fix_replication import Replication, Running, slot_row
+from fix_replication import SECONDS, Command, Replication, Running, slot_row
+from fix_walsync import eventually
 
 from walsync.demo.engines import PostgresServer
 from walsync.lsn import LSN
 from walsync.status import TargetState
 
 SEGMENT = 16 * 1024**2
+REFUSED = 'walsync_source_errors_total{code="WS2404"}'
 
 
 @pytest.fixture
@@ -152,6 +154,47 @@ async def test_the_hold_slot_moves_on_when_the_one_furthest_behind_is_back(
         await until_dropped(three, running)
         assert {name: running.progress(name).copied_rows for name in three.targets} == copied
     three.assert_equal(ROWS)
+
+
+def test_a_hold_slot_that_finds_no_room_is_counted_as_long_as_there_is_none(
+    apart: Replication,
+    away: Proxy,
+    start_server: Callable[..., PostgresServer],
+    new_database: Callable[[Server], Database],
+    start_command: Callable[[Replication], Command],
+) -> None:
+    apart = on_own_server(apart, start_server(18, max_replication_slots="3"), new_database)
+    command = start_command(apart)
+    for name in apart.targets:
+        command.until_state(TargetState.STREAMING, name)
+    for name in ("one", "two"):
+        apart.source.execute("SELECT pg_create_physical_replication_slot(%s)", name)
+    assert sample(command, "walsync_hold_slot_retained_bytes") == 0
+    assert sample(command, REFUSED) is None
+    away.refuse()
+    away.cut()
+    insert(apart, 1, 300)
+    eventually(lambda: (sample(command, REFUSED) or 0) >= 2, SECONDS, "the hold slot to be refused, and again")
+    status = command.status()
+    assert status is not None
+    assert status.source.last_error is not None
+    assert status.source.last_error.code == "WS2404"
+    for name in ("one", "two"):
+        apart.source.execute("SELECT pg_drop_replication_slot(%s)", name)
+    eventually(lambda: sample(command, "walsync_hold_slot_retained_bytes"), SECONDS, "the hold slot")
+    counted = sample(command, REFUSED)
+    away.accept()
+    command.until_state(TargetState.STREAMING, "far")
+    eventually(lambda: hold(apart) is None, SECONDS, "the hold slot to be dropped")
+    assert sample(command, REFUSED) == counted
+    command.walsync.terminate()
+    assert command.walsync.wait(SECONDS) == 0
+    apart.assert_equal(ROWS)
+
+
+def sample(command: Command, series: str) -> float | None:
+    lines = command.ask("/metrics").decode().splitlines()
+    return next((float(line.split()[-1]) for line in lines if line.startswith(f"{series} ")), None)
 
 
 async def reach(running: Running, name: str, lsn: int) -> None:

@@ -91,6 +91,12 @@ def test_states_are_one_hot() -> None:
     assert sum(value for (name, _), value in found.items() if name == "walsync_slot_wal_status") == 1
 
 
+def test_a_hold_slot_that_nobody_has_looked_for_is_not_said_to_keep_nothing() -> None:
+    assert samples(Metrics())["walsync_hold_slot_retained_bytes", ()] == 0
+    found = samples(Metrics(), Status(SourceStatus("walsync", SourceState.RETRYING), STATUS.targets))
+    assert ("walsync_hold_slot_retained_bytes", ()) not in found
+
+
 def test_what_is_kept_is_told_for_both_slots_and_each_target() -> None:
     hold = HoldStatus("walsync_hold", LSN(5), 2**30, "extended", SlotRoom(2**20, 1024.0, 1024.0))
     source = SourceStatus("walsync", SourceState.STREAMING, room=SlotRoom(None, -5.0), hold=hold, max_slot_lag_bytes=7)

@@ -51,7 +51,7 @@ def check_retention(session: Connection, slot: slots.Slot | None, report: Report
             "max_slot_wal_keep_size = -1; SELECT pg_reload_conf()",
         )
     else:
-        report.ok(_WHERE, "WAL is kept without limit (max_slot_wal_keep_size): watch walsync_slot_retained_bytes")
+        report.ok(_WHERE, "WAL is kept without limit (max_slot_wal_keep_size): watch walsync_target_retained_bytes")
 
 
 @dataclass(frozen=True, slots=True)
