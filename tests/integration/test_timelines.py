@@ -1,17 +1,21 @@
 """The gap guard and failovers that happen while walsync is stopped: what a promoted standby has, by its own history."""
 
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fix_check import problems
 from fix_postgres import Database, Server
-from fix_replication import Replication, checkpoint, slot_row
+from fix_replication import SECONDS, Replication, checkpoint, slot_row
 from fix_standby import Standby, mark_failover, move
 
+from walsync import service
+from walsync.config import Config
 from walsync.demo.engines import PostgresServer
 from walsync.errors import SourceRefused, TargetRefused
 
@@ -127,6 +131,49 @@ async def test_a_table_that_was_copied_beyond_the_switch_is_a_gap(replication: R
     error = await refused(replication, "WS5006")
     assert "a failover lost" in error.message
     assert before not in error.message
+
+
+async def test_a_part_of_a_transaction_that_was_taken_beyond_the_switch_is_a_gap(
+    replication: Replication, standby: Standby, tmp_path: Path
+) -> None:
+    path = tmp_path / "edge.sqlite"
+    # What the server says while it reads the transaction would move the checkpoint into it.
+    never = {"batch": {"idle_checkpoint_seconds": 3600, "idle_checkpoint_bytes": "1GB"}}
+
+    def config() -> Config:
+        content = replace(replication, changes=never).content
+        edge = {"name": "edge", "type": "d1", "url": f"sqlite://{path}"}
+        return Config.model_validate({**content, "targets": [*content["targets"], edge]})
+
+    async def catch_up() -> None:
+        await service.run(config(), until_caught_up=True, timeout=SECONDS)
+
+    def ask(statement: str) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            return connection.execute(statement).fetchall()
+
+    await catch_up()
+    await standby.until_replayed()
+    await standby.detach()
+    before = ask("SELECT lsn FROM _walsync_checkpoint")
+    # One takes the transaction as a whole or not at all, the other in parts, up to the row that it refuses.
+    replication.targets["replica"].execute("ALTER TABLE t ADD CHECK (id < 40000)")
+    ask("CREATE TRIGGER forbid BEFORE INSERT ON t WHEN new.id = 40000 BEGIN SELECT RAISE(ABORT, 'not here'); END")
+    replication.source.execute("INSERT INTO t SELECT i, 'lost' FROM generate_series(1, 40000) AS i")
+    with pytest.raises(TargetRefused):
+        await catch_up()
+    assert ask("SELECT lsn FROM _walsync_checkpoint WHERE open_commit_lsn IS NOT NULL") == before
+    assert ask("SELECT count(*) > 1 FROM t") == [(1,)]
+    standby.fail_over(replication.source)
+    assert [(found.code, found.where) for found in await problems(config())] == [("WS5006", "target edge")]
+    for _ in range(100):  # the epoch that was drawn last is among what was lost: the new one has to be above it
+        replication.source.execute("SELECT pg_current_xact_id()")
+    with pytest.raises(TargetRefused) as caught:
+        await catch_up()
+    assert caught.value.code == "WS5006"
+    assert "target edge" in caught.value.message
+    assert "a failover lost" in caught.value.message
+    assert str(before[0][0]) not in caught.value.message
 
 
 async def test_a_promoted_standby_without_the_slot_ends_the_process(replication: Replication, standby: Standby) -> None:
