@@ -64,7 +64,7 @@ def refuse_unconfigured(registrations: Mapping[str, Registration], configured: I
         raise ConfigurationError(
             "WS5008",
             f"registered on the source but not configured: {', '.join(missing)}; WAL is kept for them",
-            hint=f"put it back, or: walsync drop --target {missing[0]}",
+            hint="put back what should stay, and: " + "; ".join(f"walsync drop --target {name}" for name in missing),
         )
 
 
