@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from fix_isolation import ROWS, insert, rows, until_near_has
-from fix_postgres import Database
+from fix_postgres import Database, Server
 from fix_proxy import NewLine, Proxy
 from fix_replication import Replication, Running, checkpoint, locked, slot_row
 
 from walsync.backlog.settings import BacklogSettings
 from walsync.catch_up import CatchUp
 from walsync.delivery import Delivery
+from walsync.demo.engines import PostgresServer
 from walsync.lsn import LSN
 from walsync.source.stream import Stream
 from walsync.status import TargetState
@@ -269,6 +270,35 @@ async def test_tables_that_come_and_go_under_load_are_complete(any_source: Datab
         await running.caught_up()
     assert target.execute("SELECT * FROM u ORDER BY id") == any_source.execute(wanted)
     replication.assert_equal(ROWS)
+
+
+@pytest.mark.parametrize("version", [WHERE_SINCE, 18])
+async def test_another_list_of_columns_brings_what_no_message_has_brought_and_leaves_the_other_tables(
+    postgres_servers: Callable[[int], PostgresServer],
+    new_database: Callable[[Server], Database],
+    target: Database,
+    version: int,
+) -> None:
+    source = new_database(postgres_servers(version))
+    source.execute("CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t VALUES (1, 'one')")
+    for database in (source, target):
+        database.execute("CREATE TABLE u (id int PRIMARY KEY, name text, note text)")
+    source.execute("INSERT INTO u SELECT -i, 'name ' || i, 'note ' || i FROM generate_series(1, 100) AS i")
+    narrow, wide = ({"table": "public.u", "columns": ["id", "name", *more]} for more in ((), ("note",)))
+    replication = Replication(source, {"near": target}, ["public.t", narrow])
+    async with replication.running() as running:
+        await running.caught_up()
+        assert target.execute("SELECT count(*), count(name), count(note) FROM u") == [(100, 100, 0)]
+        async with loading(source):
+            for number, table in enumerate((wide, narrow, wide)):
+                source.execute("UPDATE u SET note = %s WHERE id %% 2 = 0 AND id < 0", f"changed {number}")
+                before = deliveries(running)["near"]
+                await running.pipeline.reload(replace(replication, tables=["public.t", table]).config)
+                await running.until(partial(is_another, running, before), "another delivery")
+                await running.caught_up()
+                assert running.progress("near").copied_rows.keys() == {"public.u"}
+        await running.caught_up()
+    replication.assert_equal("SELECT * FROM t ORDER BY id", "SELECT * FROM u ORDER BY id")
 
 
 def is_another(running: Running, before: Delivery) -> bool:
