@@ -26,7 +26,7 @@ from walsync.logs import Logger
 from walsync.lsn import LSN, ZERO
 from walsync.ownership import Ownership
 from walsync.path import Path
-from walsync.progress import Progress
+from walsync.progress import Progress, unix_seconds
 from walsync.right_of_way import Ahead, Between, Turn
 from walsync.status import TargetState
 from walsync.tables import Tables
@@ -40,6 +40,8 @@ _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)
 _FINISH_SECONDS: Final = 10.0
 """How long the write in progress may take when a delivery has to end: its target alone waits for it."""
 
+_HANGS: Final = "a write hangs, or takes very long: the stream does not wait for it any more"
+_PASSED: Final = "the stream has passed what it lacks"
 _GIVEN_UP: Final = "the source kept more WAL for it than max_slot_lag: it was released, and is copied again"
 
 log: Logger = structlog.get_logger()
@@ -48,13 +50,7 @@ log: Logger = structlog.get_logger()
 class Delivery:
     """Follows a feed for one target until it is drained, stopped or cancelled: the main one, or one to catch up on."""
 
-    def __init__(
-        self,
-        target: Target,
-        assignment: Assignment,
-        registration: Registration | None,
-        path: Path,
-    ) -> None:
+    def __init__(self, target: Target, assignment: Assignment, registration: Registration | None, path: Path) -> None:
         self.name = target.name
         self.kind = target.kind
         self.progress = Progress()
@@ -113,13 +109,26 @@ class Delivery:
         """Copy tables once more, by qualified name, while the others go on."""
         self._joining.order(tables)
 
-    def next_commit_time(self) -> int | None:
-        """Return the commit time, in microseconds since 2000, of the first change read that the target still lacks."""
-        return self._feed.backlog.next_commit_time(self.name)
+    def lacks_since(self) -> float | None:
+        """Tell when the first change was committed that the target lacks, in Unix seconds; None where it lacks nothing.
+
+        Off the main stream nobody knows what it lacks: it is since it last had everything.
+        """
+        main = self._path.main.backlog
+        if self._lane is not None or not main.follows(self.name):
+            return self.progress.complete_at
+        commit_time = main.next_commit_time(self.name)
+        return None if commit_time is None else unix_seconds(commit_time)
 
     def notify(self) -> None:
-        """Say that the backlog has more, or that it is time to drain."""
+        """Say that the backlog has more or is not kept for the target any more, or that it is time to drain."""
         self._arrived.set()
+        if self._feed.backlog.follows(self.name):
+            return
+        if self.progress.state in {TargetState.STREAMING, TargetState.CATCHING_UP}:
+            self._enter(TargetState.PARKED, _HANGS if self.progress.is_writing else _PASSED)
+        elif self.progress.state is TargetState.RETRYING:
+            self._enter(TargetState.PARKED, self.progress.life.reason)
 
     def drain(self) -> None:
         """Finish what the backlog holds, store the checkpoint, and return from `run`."""
@@ -218,8 +227,9 @@ class Delivery:
 
     async def _take_in(self) -> bool:
         """Write what there is for tables that join; False if there is nothing yet."""
-        if not await self._joining.take_in(self.progress.position):
-            return False
+        with self.progress.writing():
+            if not await self._joining.take_in(self.progress.position):
+                return False
         self.progress.synced = self._tables.synced_by_name
         self._made_progress()
         return True
@@ -240,8 +250,7 @@ class Delivery:
         if self._path.main.follow(self.name, position, self.notify):
             self._path.hold.release(self.name)
             await self._leave_lane()
-            if self.progress.state is not TargetState.STREAMING:  # let go of in a write that brought it far enough
-                self._enter(TargetState.CATCHING_UP, "the main stream has what it lacks")
+            self._enter(TargetState.CATCHING_UP, "the main stream has what it lacks")
             self._settle()
             return
         await self._leave_lane()
@@ -308,14 +317,16 @@ class Delivery:
             self.progress.position = position
             if self._checkpoint_is_due():
                 await self._store_checkpoint()
+        self.progress.take(taken)
         if feed.backlog.follows(self.name):  # a feed lets go of who is far behind
             feed.backlog.advance(self.name)
+            self._settle()
         feed.moved()
-        self._settle()
 
     async def _write(self, batch: Batch) -> None:
         started = time.monotonic()
-        await self._target.write(batch)
+        with self.progress.writing():
+            await self._target.write(batch)
         self.progress.checkpoint = self.progress.position = batch.position
         self._path.acknowledgement.acknowledge(self.name, batch.position)
         self._written_at = time.monotonic()
@@ -338,7 +349,7 @@ class Delivery:
         # Keepalives arrive every second while the source is there: they bring the idle checkpoint about.
         self._arrived.clear()
         await self._arrived.wait()
-        self.progress.progressed_at = self.progress.complete_at = time.time()
+        self.progress.rest(is_complete=self._lane is None)
 
     def _made_progress(self) -> None:
         self._advanced = True

@@ -53,7 +53,10 @@ class Feed:
         self._loop = asyncio.get_running_loop()
 
     def follow(self, name: str, position: LSN, notify: Callable[[], None]) -> bool:
-        """Follow from `position` on, `notify` being called when there is more; False if that is not held any more."""
+        """Follow from `position` on; False if that is not held any more.
+
+        `notify` is called when there is more, and when the feed has let go of who follows.
+        """
         if not self.backlog.attach(name, position):
             return False
         self._notify[name] = notify
@@ -61,8 +64,8 @@ class Feed:
         return self.backlog.follows(name)
 
     def leave(self, name: str) -> None:
-        """Follow no longer: the backlog is not kept for this target."""
-        self._let_go(name)
+        """Follow no longer, by its own wish: the backlog is not kept for this target."""
+        self._forget(name)
         self.moved()
 
     def skip_to(self, position: LSN) -> None:
@@ -126,12 +129,15 @@ class Feed:
             _look_at(reading, probing)
 
     def _let_go(self, name: str) -> None:
+        notify = self._forget(name)
+        if notify is not None:
+            notify()
+
+    def _forget(self, name: str) -> Callable[[], None] | None:
         self.backlog.detach(name)
         if self._left is not None:
             self._left(name)
-        notify = self._notify.pop(name, None)
-        if notify is not None:
-            notify()
+        return self._notify.pop(name, None)
 
     async def _probe_while_held(self, reader: Reader) -> None:
         """Raise SourceUnavailable when the source goes away while nothing is read from it.

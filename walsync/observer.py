@@ -39,9 +39,6 @@ _WORD_SECONDS: Final = 5.0
 _ASK_SECONDS: Final = 2.0
 """The source answers in milliseconds; Prometheus gives up a scrape after 10 s."""
 
-_EPOCH_2000: Final = 946_684_800
-_MICROSECONDS: Final = 1_000_000
-
 
 class Observer:
     """Looks at one pipeline; asks the source for its slot, and answers from memory where that fails."""
@@ -87,8 +84,9 @@ class Observer:
         for delivery in session.deliveries.values():
             progress = delivery.progress
             working = progress.state in {TargetState.STREAMING, TargetState.CATCHING_UP}
+            has_work = progress.is_writing or (working and delivery.lacks_since() is not None)
             idle = time.time() - progress.progressed_at
-            if working and delivery.next_commit_time() is not None and idle > _STUCK_SECONDS:
+            if has_work and idle > _STUCK_SECONDS:
                 reasons.append(f"target {delivery.name} has taken nothing for {idle:.0f} s")
         return reasons
 
@@ -195,16 +193,11 @@ def _table(delivery: Delivery, name: str) -> TableStatus:
 
 
 def _lag_seconds(delivery: Delivery, session: Session) -> float:
-    """Return the age of the first change that the target lacks, or of the last word from the source.
+    """Return how long the target has lacked something, or the source has said nothing.
 
     Computed when asked: it grows while nothing moves.
     """
-    now = time.time()
-    commit_time = delivery.next_commit_time()
-    lag = 0.0
-    if commit_time is not None:
-        lag = now - (commit_time / _MICROSECONDS + _EPOCH_2000)
-    elif delivery.progress.state in {TargetState.STOPPED, TargetState.PARKED}:
-        lag = now - delivery.progress.complete_at
+    since = delivery.lacks_since()
+    lag = 0.0 if since is None else time.time() - since
     silent = time.monotonic() - session.main.received_at
     return max(0.0, lag, silent if silent > _WORD_SECONDS else 0.0)

@@ -1,8 +1,10 @@
 """What the server has too little of: WAL that slots may keep, slots; and targets that are slow, or away together."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 import yaml
 from fix_isolation import ROWS, hold, insert, on_own_server, park, until_dropped, until_near_has, until_passed
 from fix_postgres import Database, Server
@@ -12,6 +14,7 @@ from fix_walsync import Walsync
 
 from walsync.demo.engines import PostgresServer
 from walsync.lsn import LSN
+from walsync.observer import Observer
 from walsync.status import LastError, TargetState
 
 FILL = "SELECT pg_create_physical_replication_slot(%s)"
@@ -110,6 +113,37 @@ async def test_a_target_that_is_slow_delays_nobody_and_catches_up(apart: Replica
             )
             await until_near_has(apart, running, 301)
             await until_passed(apart, running)
+        await running.caught_up()
+        await running.until_streaming()
+        await until_dropped(apart, running)
+    apart.assert_equal(ROWS)
+
+
+async def test_a_target_that_hangs_in_a_write_is_parked_and_its_lag_counts_from_when_it_had_everything(
+    apart: Replication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with apart.running() as running:
+        await running.until_streaming()
+        await running.caught_up()
+        [(began,)] = apart.source.execute("SELECT extract(epoch FROM clock_timestamp())::float")
+        with locked(apart.targets["far"], "t"):
+            insert(apart, 1, 300)
+            await until_near_has(apart, running, 301)
+            await running.until(lambda: running.state("far") is TargetState.PARKED, "the one that hangs to be parked")
+            insert(apart, 301, 301)
+            [(ended,)] = apart.source.execute("SELECT extract(epoch FROM clock_timestamp())::float")
+            await until_near_has(apart, running, 302)
+            near, far = (await running.status()).targets
+            assert (near.name, near.state) == ("near", TargetState.STREAMING)
+            assert (far.state, far.is_ready, far.last_error) == (TargetState.PARKED, False, None)
+            assert "a write hangs" in far.reason
+            assert far.lag_seconds is not None
+            assert began <= running.progress("far").complete_at <= ended
+            assert 0 < far.lag_seconds <= time.time() - began
+            observer = Observer(running.pipeline)
+            assert observer.health() == []
+            monkeypatch.setattr("walsync.observer._STUCK_SECONDS", 0.0)
+            assert "target far has taken nothing" in " ".join(observer.health())
         await running.caught_up()
         await running.until_streaming()
         await until_dropped(apart, running)
