@@ -240,6 +240,19 @@ def locked(database: Database, table: str) -> Iterator[None]:
         connection.rollback()
 
 
+@contextmanager
+def uncommitted(database: Database, statement: str) -> Iterator[None]:
+    """Begin a transaction, and take it back at the end of the block."""
+    connection = database.connect()
+    connection.autocommit = False
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+    try:
+        yield
+    finally:
+        connection.rollback()
+
+
 def checkpoint(target: Database) -> str:
     """Read the position that a target has stored."""
     return str(target.execute("SELECT lsn::text FROM walsync.checkpoint")[0][0])

@@ -390,7 +390,7 @@ class Delivery:
         self.progress.error = error
         self._path.metrics.target_errors.labels(target=self.name, code=error.code).inc()
         self._log.error("target_stopped", code=error.code, error=error.message, hint=error.hint)
-        self._enter(TargetState.STOPPED, error.code)
+        self._enter(TargetState.STOPPED, str(error))
         if not self._ownership.is_claimed:
             self._path.hold.doubt(self.name)
         # What it lacks is kept by the hold slot; the main stream is for those who go on.

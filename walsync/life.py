@@ -1,4 +1,4 @@
-"""The life of a target: which state may follow which, and why it changed last. Pure.
+"""The life of a target: which state may follow which, and why it is in the one it is in. Pure.
 
 starting -> snapshot -> catching_up -> streaming -> snapshot, for tables that cannot be copied beside the stream;
 from anywhere: retrying (away), parked (the main stream does not wait for it), needs_snapshot, stopped (refused);
@@ -26,17 +26,16 @@ MOVES: Final[Mapping[State, frozenset[State]]] = {
 
 
 class Life:
-    """One target's state and the reason of its last move."""
+    """One target's state and the reason why it is in it, which may change while the state stays."""
 
     def __init__(self) -> None:
         self.state = State.STARTING
-        self.reason = ""
+        self.reason = "where it stands, and what it has, is looked at"
 
     def enter(self, state: State, reason: str) -> bool:
         """Move; tells whether the state is another one. ValueError for a move that there is not."""
-        if state is self.state:
-            return False
-        if state not in MOVES[self.state]:
-            raise ValueError(f"a target does not go from {self.state} to {state}")
+        was = self.state
+        if state is not was and state not in MOVES[was]:
+            raise ValueError(f"a target does not go from {was} to {state}")
         self.state, self.reason = state, reason
-        return True
+        return state is not was

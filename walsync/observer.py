@@ -33,6 +33,8 @@ _SILENT_SECONDS: Final = 90.0
 _STUCK_SECONDS: Final = 900.0
 """A target that streams, has work and has finished nothing for so long hangs; a large transaction may take minutes."""
 
+_NO_SLOT: Final = "the source's slot is not ours yet: source.state says what it waits for"
+
 _WORD_SECONDS: Final = 5.0
 """The source speaks every second; after this long without a word nobody knows what a target lacks."""
 
@@ -53,7 +55,7 @@ class Observer:
         session = self._pipeline.session
         if session is None:
             targets = tuple(
-                TargetStatus(settings.name, settings.type, TargetState.STARTING)
+                TargetStatus(settings.name, settings.type, TargetState.STARTING, reason=_NO_SLOT)
                 for settings in self._pipeline.config.targets
             )
             return Status(self._source(None, slot, wal_end), targets)

@@ -118,7 +118,7 @@ class TargetStatus:
     last_error: LastError | None = None
     tables: Mapping[str, TableStatus] = field(default_factory=dict)
     reason: str = ""
-    """Why it entered this state."""
+    """Why it is in this state."""
     retained_bytes: int | None = None
     """WAL written since its checkpoint, which is kept for it; 0 where none is."""
     retained_growth_bytes_per_second: float | None = None

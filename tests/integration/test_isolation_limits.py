@@ -8,8 +8,8 @@ import pytest
 import yaml
 from fix_isolation import ROWS, hold, insert, on_own_server, park, until_dropped, until_near_has, until_passed
 from fix_postgres import Database, Server
-from fix_proxy import Proxy
-from fix_replication import Replication, Running, locked, slot_row
+from fix_proxy import NewLine, Proxy
+from fix_replication import Replication, Running, locked, slot_row, uncommitted
 from fix_walsync import Walsync
 
 from walsync.demo.engines import PostgresServer
@@ -148,6 +148,41 @@ async def test_a_target_that_hangs_in_a_write_is_parked_and_its_lag_counts_from_
         await running.until_streaming()
         await until_dropped(apart, running)
     apart.assert_equal(ROWS)
+
+
+async def test_the_reason_of_a_parked_target_is_what_it_waits_for_now(
+    apart: Replication,
+    away: Proxy,
+    line_to: NewLine,
+    target_server: Server,
+    new_database: Callable[[Server], Database],
+) -> None:
+    other = new_database(target_server)
+    line = line_to(other)
+    targets = {**apart.targets, "other": other}
+    changes = {"backlog": {"max_bytes": "64kB", "catch_up_streams": 1}}
+    apart = replace(apart, targets=targets, proxied={**apart.proxied, "other": line.dsn(other.name)}, changes=changes)
+    async with apart.running() as running:
+        assert all(target.reason for target in (await running.status()).targets)
+        await running.until_streaming()
+        await park(apart, running, away, last=300)
+        line.refuse()
+        line.cut()
+        insert(apart, 301, 600)
+        await running.until(lambda: running.state("other") is TargetState.PARKED, "the other to be parked, further on")
+        assert "WS4101" in reason(running, "far")
+        with uncommitted(other, "INSERT INTO t VALUES (301)"):
+            line.accept()
+            await running.until(lambda: running.state("other") is TargetState.CATCHING_UP, "the other to catch up")
+            away.accept()
+            await running.until(lambda: "waits for one of its own" in reason(running, "far"), "the reason to be of now")
+            assert running.state("far") is TargetState.PARKED
+        await running.until_streaming()
+    apart.assert_equal(ROWS)
+
+
+def reason(running: Running, name: str) -> str:
+    return running.progress(name).life.reason
 
 
 async def test_drop_removes_the_hold_slot_and_the_next_run_one_that_nobody_needs(

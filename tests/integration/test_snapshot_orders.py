@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from fix_postgres import Database
-from fix_replication import SECONDS, Command, Content, Replication, Running
+from fix_replication import SECONDS, Command, Content, Replication, Running, uncommitted
 from fix_rest_api import ACCOUNT, TOKEN, RestApi
 from fix_walsync import Walsync
 from fix_workerd import Workerd
@@ -126,19 +125,6 @@ async def test_an_order_that_comes_while_the_only_table_joins_waits_until_the_st
         assert "target_state" not in said
         await running.caught_up()
         one.assert_equal("SELECT * FROM t ORDER BY id")
-
-
-@contextmanager
-def uncommitted(database: Database, statement: str) -> Iterator[None]:
-    """Begin a transaction, and take it back at the end of the block."""
-    connection = database.connect()
-    connection.autocommit = False
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-    try:
-        yield
-    finally:
-        connection.rollback()
 
 
 def test_an_order_without_a_target_is_for_files_and_stdout_too(

@@ -9,7 +9,7 @@ states = st.sampled_from(sorted(set(TargetState) - {TargetState.NOT_RUNNING}))
 
 
 @given(st.lists(states))
-def test_a_life_follows_the_moves_and_remembers_why(wanted: list[TargetState]) -> None:
+def test_a_life_follows_the_moves_and_knows_the_latest_reason(wanted: list[TargetState]) -> None:
     life = Life()
     for number, state in enumerate(wanted):
         before, reason = life.state, life.reason
@@ -20,7 +20,7 @@ def test_a_life_follows_the_moves_and_remembers_why(wanted: list[TargetState]) -
         else:
             assert life.enter(state, str(number)) == (state is not before)
             assert life.state is state
-            assert life.reason == (reason if state is before else str(number))
+            assert life.reason == str(number)
 
 
 def test_every_state_but_stopped_leads_to_streaming_and_only_catching_up_leads_there_directly() -> None:
