@@ -120,6 +120,7 @@ async def _signals(pipeline: Pipeline, control: Control) -> AsyncIterator[None]:
     loop.add_signal_handler(signal.SIGTERM, pipeline.stop)
     loop.add_signal_handler(signal.SIGINT, interrupt)
     loop.add_signal_handler(signal.SIGHUP, take_again)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came early comes now
     try:
         yield
     finally:

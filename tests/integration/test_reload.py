@@ -1,8 +1,11 @@
 """The configuration is taken again while walsync runs: what is new begins, what is left out ends, mistakes wait."""
 
 import json
+import os
 import signal
 from collections.abc import Callable
+from io import BufferedWriter
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -77,6 +80,36 @@ def test_a_table_and_a_target_that_are_new_begin_and_the_others_go_on(
     for database in (reloaded.near, far):
         reloaded.has(database, "t", 2)
         reloaded.has(database, "u", 3)
+
+
+def test_a_signal_that_comes_while_the_process_starts_is_taken_later(
+    source: Database, target: Database, walsync_command: Callable[..., Walsync]
+) -> None:
+    source.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    content = yaml.safe_dump(Replication(source, {"near": target}, ["public.t"]).content)
+    walsync = walsync_command("")
+    walsync.config_path.unlink()
+    os.mkfifo(walsync.config_path)  # whoever reads it waits for us
+    walsync.start("run")
+    begun = eventually(lambda: opened(walsync.config_path), SECONDS, "the configuration to be read")
+    assert begun is not None
+    with begun:
+        walsync.config_path.unlink()
+        walsync.config_path.write_text(content)
+        assert walsync.process is not None
+        walsync.process.send_signal(signal.SIGHUP)
+        begun.write(content.encode())
+    eventually(lambda: "configuration_taken" in walsync.stderr.read_text(), SECONDS, "the signal to be taken")
+    walsync.terminate()
+    assert walsync.wait(SECONDS) == 0
+
+
+def opened(fifo: Path) -> BufferedWriter | None:
+    """Open a FIFO for writing; None while nobody reads it."""
+    try:
+        return os.fdopen(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK), "wb")
+    except OSError:
+        return None
 
 
 def test_a_table_that_is_left_out_ends(reloaded: Reloaded, source: Database) -> None:

@@ -1,6 +1,7 @@
 """``walsync run``: keeps the targets in step, until it is told to stop."""
 
 import asyncio
+import signal
 from pathlib import Path
 
 import click
@@ -21,6 +22,7 @@ def run(path: Path | None, *, until_caught_up: bool, timeout: float | None) -> i
     The first SIGTERM or SIGINT drains: what was read is delivered and confirmed, then the process ends with 0. SIGHUP
     reads the configuration again.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # it waits for who takes it: it would end the process
     if timeout is not None and not until_caught_up:
         raise click.UsageError("--timeout goes with --until-caught-up")
     return asyncio.run(
