@@ -68,6 +68,11 @@ class Feed:
         self._forget(name)
         self.moved()
 
+    def let_go(self, name: str) -> None:
+        """Keep the backlog for a target no longer, and tell it."""
+        self._let_go(name)
+        self.moved()
+
     def skip_to(self, position: LSN) -> None:
         """Go on at `position`, where that is above what was read; lets go of who lacks what lies between."""
         for name in self.backlog.skip_to(position):

@@ -148,7 +148,7 @@ class Retaining:
         }
         for name in self._waiting.look(reached, main.backlog.max_bytes):
             log.info("waits_no_longer", target=name, lsn=str(reached[name]), behind=str(main.backlog.end))
-            main.leave(name)
+            main.let_go(name)
 
     def _members(self, wal_end: LSN) -> list[Member]:
         return [self._member(name, lsn, wal_end) for name, lsn in self._session.held.items()]

@@ -161,6 +161,7 @@ async def test_a_target_that_hangs_in_a_write_does_not_hold_the_slot_while_nothi
             await until_near_has(quiet, running, 4)
             await until_it_moves_past(quiet, running, busy, write_segments(busy, 6))
             assert rows(quiet, "near") == 4
+            assert running.state("far") is TargetState.PARKED
         await running.until(lambda: rows(quiet, "far") == 4, "the write to end")
         await running.until_streaming()
         await until_dropped(quiet, running)
