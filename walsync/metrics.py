@@ -195,6 +195,16 @@ def _of_source(status: Status, received_at: float | None) -> Iterator[Metric]:
         ("walsync_max_slot_lag_bytes", "How much WAL may be kept for one target.", source.max_slot_lag_bytes),
         *_room("walsync_slot", "the slot", source.room),
         *_room("walsync_hold_slot", "the hold slot", source.hold.room if source.hold is not None else None),
+        (
+            "walsync_temporary_slot_retained_bytes",
+            "WAL that the temporary slot with the most holds back.",
+            source.temporary.retained_bytes if source.temporary is not None else None,
+        ),
+        *_room(
+            "walsync_temporary_slot",
+            "that temporary slot",
+            source.temporary.room if source.temporary is not None else None,
+        ),
         ("walsync_source_blocked_seconds", "How long what stands in the way is there already.", blocked_seconds),
         (
             "walsync_source_last_progress_timestamp_seconds",

@@ -137,6 +137,7 @@ class Observer:
             else None,
             room=retaining.main if retaining is not None else None,
             max_slot_lag_bytes=pipeline.config.source.max_slot_lag or None,
+            temporary=retaining.temporary if retaining is not None else None,
         )
 
 

@@ -158,6 +158,16 @@ class HoldStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class TemporaryStatus:
+    """The temporary slot that keeps the most WAL: of a copy, from its beginning on, or of a stream to catch up on."""
+
+    slot: str
+    retained_bytes: int | None = None
+    wal_status: str | None = None
+    room: SlotRoom | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceStatus:
     """The source and its slot; `retained_bytes` is the WAL that the slot holds back on the server's disk.
 
@@ -178,6 +188,7 @@ class SourceStatus:
     room: SlotRoom | None = None
     max_slot_lag_bytes: int | None = None
     """How much may be kept for one target; None: any amount."""
+    temporary: TemporaryStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,8 +199,10 @@ class Upstream:
         return publication.has_narrowed(published.publication, found)
 
     async def retention(self) -> retention.Retention:
-        """Return how much WAL the server keeps for the slot and for the hold slot, each under its name."""
-        return await self._call(lambda session: retention.look(session, self._settings.slot, self._hold_name))
+        """Return how much WAL the server keeps for the slot, the hold slot, and temporary ones, each under its name."""
+        names = self._settings.slot, self._hold_name
+        temporary = [f"{slots.derived(self._settings.slot)}_{purpose}_" for purpose in ("snap", "catch")]
+        return await self._call(lambda session: retention.look(session, *names, temporary=temporary))
 
     async def restart_after(self, slot: str, lsn: LSN) -> LSN | None:
         """Tell where restart_lsn of a slot would be if it stood at `lsn`; reads the WAL up to there."""

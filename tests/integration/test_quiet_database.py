@@ -13,6 +13,7 @@ from walsync.demo.engines import PostgresServer
 from walsync.lsn import LSN
 from walsync.status import TargetState
 
+SEGMENT = 16 * 1024**2
 PEEK = """
 SELECT data FROM pg_logical_slot_peek_binary_changes('heard', NULL, NULL,
     'proto_version', '1', 'publication_names', %s, 'messages', 'true')
@@ -265,3 +266,38 @@ async def test_what_slots_keep_and_how_fast_it_grows_is_in_the_status(
         assert far.retained_growth_bytes_per_second > 0
         away.accept()
         await running.until_streaming()
+
+
+async def test_what_the_temporary_slot_of_a_copy_keeps_is_in_the_status(
+    apart: Replication, start_server: Callable[..., PostgresServer], new_database: Callable[[Server], Database]
+) -> None:
+    server = start_server(18, max_slot_wal_keep_size="512MB")
+    apart = on_own_server(apart, server, new_database)
+    busy, far = new_database(server), apart.targets["far"]
+    busy.execute("CREATE TABLE busy (id int, filling text)")
+    for database in (apart.source, far):
+        database.execute("CREATE TABLE later (id int PRIMARY KEY)")
+    apart.source.execute("INSERT INTO later VALUES (1)")
+    async with apart.running() as running:
+        await running.until_streaming()
+        assert (await running.status()).source.temporary is None
+        with locked(far, "later"):
+            await running.pipeline.reload(replace(apart, tables=["public.t", "public.later"]).config)
+            retaining = running.pipeline.retaining
+            assert retaining is not None
+            await running.until(lambda: retaining.temporary, "the slot of the copy to be seen")
+            for _ in range(3):
+                write_segments(busy, 1)
+                await looked(running)
+            found = (await running.status()).source.temporary
+            assert found is not None
+            assert "_snap_" in found.slot
+            assert found.retained_bytes is not None
+            assert found.retained_bytes > 2 * SEGMENT
+            assert found.room is not None
+            assert found.room.safe_bytes is not None
+            assert found.room.growth_bytes_per_second is not None
+            assert found.room.seconds_until_limit == found.room.safe_bytes / found.room.growth_bytes_per_second
+        await running.caught_up()
+        await running.until(lambda: retaining.temporary is None, "the slot to be gone")
+    apart.assert_equal(ROWS, "SELECT id FROM later")

@@ -19,6 +19,7 @@ from walsync.status import (
     TableStatus,
     TargetState,
     TargetStatus,
+    TemporaryStatus,
 )
 from walsync.target.base import Batch
 from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
@@ -99,12 +100,17 @@ def test_a_hold_slot_that_nobody_has_looked_for_is_not_said_to_keep_nothing() ->
 
 def test_what_is_kept_is_told_for_both_slots_and_each_target() -> None:
     hold = HoldStatus("walsync_hold", LSN(5), 2**30, "extended", SlotRoom(2**20, 1024.0, 1024.0))
-    source = SourceStatus("walsync", SourceState.STREAMING, room=SlotRoom(None, -5.0), hold=hold, max_slot_lag_bytes=7)
+    copy = TemporaryStatus("walsync_snap_1_ab", 2**31, "extended", SlotRoom(6, 2.0, 3.0))
+    source = SourceStatus(
+        "walsync", SourceState.STREAMING, room=SlotRoom(None, -5.0), hold=hold, max_slot_lag_bytes=7, temporary=copy
+    )
     target = TargetStatus(
         "far", "d1", TargetState.PARKED, retained_bytes=2**30, retained_growth_bytes_per_second=1000.0
     )
     found = samples(Metrics(), Status(source, (target,)))
     assert found["walsync_max_slot_lag_bytes", ()] == 7
+    assert found["walsync_temporary_slot_retained_bytes", ()] == 2**31
+    assert found["walsync_temporary_slot_until_limit_seconds", ()] == 3
     assert found["walsync_slot_retained_growth_bytes_per_second", ()] == -5
     assert ("walsync_slot_safe_bytes", ()) not in found
     assert ("walsync_slot_until_limit_seconds", ()) not in found

@@ -19,6 +19,7 @@ from walsync.status import (
     Status,
     TargetState,
     TargetStatus,
+    TemporaryStatus,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +95,7 @@ def exposed_metrics() -> set[str]:
         hold=HoldStatus("walsync_hold", LSN(1), 1, "reserved", room),
         room=room,
         max_slot_lag_bytes=1,
+        temporary=TemporaryStatus("walsync_snap_1_ab", 1, "reserved", room),
     )
     target = TargetStatus(
         *("replica", "postgres", TargetState.STREAMING, LSN(1), 1, 1.0, 1.0),

@@ -15,6 +15,7 @@ from walsync.status import (
     TableStatus,
     TargetState,
     TargetStatus,
+    TemporaryStatus,
 )
 
 FULL = Status(
@@ -29,6 +30,7 @@ FULL = Status(
         BlockedBy(4711, 1.5, "psql"),
         hold=HoldStatus("walsync_hold", LSN(4), 5, "reserved", SlotRoom(1, -2.5)),
         room=SlotRoom(None, 2.5, 3.5),
+        temporary=TemporaryStatus("walsync_snap_1_ab", 6, "extended", SlotRoom(1, 2.0, 0.5)),
         max_slot_lag_bytes=6,
     ),
     (

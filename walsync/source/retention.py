@@ -1,6 +1,6 @@
 """How much WAL the server keeps for walsync's slots, and how far that is from the server's own limit."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from walsync.lsn import LSN
@@ -30,8 +30,11 @@ class Retention:
     slots: Mapping[str, SlotRetention]
 
 
-def look(session: Connection, *names: str) -> Retention:
-    """Look at all of these slots in one query, which reads shared memory only."""
+def look(session: Connection, *names: str, temporary: Collection[str] = ()) -> Retention:
+    """Look at all of these slots in one query, which reads shared memory only.
+
+    Also at temporary ones whose names begin with one of `temporary`.
+    """
     with session.cursor() as cursor:
         cursor.execute(
             """
@@ -39,9 +42,14 @@ def look(session: Connection, *names: str) -> Retention:
                    coalesce(pg_catalog.pg_wal_lsn_diff(wal_end, restart_lsn), 0)::bigint,
                    safe_wal_size, coalesce(wal_status, 'lost')
             FROM pg_catalog.pg_current_wal_lsn() AS wal_end
-            LEFT JOIN pg_catalog.pg_replication_slots ON slot_name = ANY (%s::text[])
+            LEFT JOIN pg_catalog.pg_replication_slots AS slot ON slot_name = ANY (%s::text[]) OR (
+                temporary AND EXISTS (
+                    SELECT FROM pg_catalog.unnest(%s::text[]) AS beginning
+                    WHERE pg_catalog.starts_with(slot_name::text, beginning)
+                )
+            )
             """,
-            (list(names),),
+            (list(names), list(temporary)),
         )
         rows = cursor.fetchall()
     found = {
