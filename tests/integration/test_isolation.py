@@ -1,9 +1,12 @@
 """One target that is away costs the others nothing: it is parked, its WAL is held, and it comes back by itself."""
 
+import pytest
 from fix_isolation import ROWS, hold, insert, park, rows, until_dropped, until_near_has, until_passed
 from fix_proxy import Proxy
 from fix_replication import Replication
 
+from walsync.errors import SourceUnavailable
+from walsync.lsn import LSN
 from walsync.status import TargetState
 
 
@@ -56,3 +59,13 @@ async def test_a_hold_slot_that_is_lost_costs_its_target_a_snapshot_and_nobody_e
         assert running.progress("far").copied_rows == {"public.t": 301}
         assert running.progress("near").copied_rows == copied
     apart.assert_equal(ROWS)
+
+
+async def test_a_stream_to_catch_up_on_is_refused_where_no_slot_holds_its_beginning(apart: Replication) -> None:
+    async with apart.running() as running:
+        await running.until_streaming()
+        session = running.pipeline.session
+        assert session is not None
+        with pytest.raises(SourceUnavailable) as caught:
+            await running.pipeline.upstream.open_catch_up(session.prepared, LSN(1))
+    assert caught.value.code == "WS2408"

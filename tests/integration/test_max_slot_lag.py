@@ -297,6 +297,9 @@ async def test_a_write_that_does_not_end_is_cancelled_when_its_target_is_release
             write_wal(bounded, 4)
             await until_released(bounded, running)
             await until_dropped(bounded, running)
+            # Its rows wait for the lock; until they are there it says what they are for.
+            error = await running.until(lambda: running.progress("far").error, "the reason of its new copy")
+            assert error.code == "WS2502"
         await running.until_streaming()
         await running.caught_up()
         assert running.progress("far").copied_rows == {"public.t": 301}
