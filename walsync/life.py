@@ -20,7 +20,7 @@ MOVES: Final[Mapping[State, frozenset[State]]] = {
     State.STREAMING: frozenset({State.SNAPSHOT}) | _ASIDE,
     State.RETRYING: _BACK | _ASIDE,
     State.PARKED: _BACK | _ASIDE,
-    State.NEEDS_SNAPSHOT: frozenset({State.SNAPSHOT}) | _ASIDE,
+    State.NEEDS_SNAPSHOT: _BACK | _ASIDE,  # it may be back before the slot has passed what it was released from
     State.STOPPED: frozenset(),
 }
 

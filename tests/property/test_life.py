@@ -31,4 +31,5 @@ def test_every_state_but_stopped_leads_to_streaming_and_only_catching_up_leads_t
             reached |= more
         assert TargetState.STREAMING in reached
     assert TargetState.SNAPSHOT in MOVES[TargetState.STREAMING]  # by order, where it cannot be beside the stream
+    assert TargetState.CATCHING_UP in MOVES[TargetState.NEEDS_SNAPSHOT]  # released, and back before any slot has moved
     assert not MOVES[TargetState.STOPPED]
