@@ -158,8 +158,9 @@ class Upstream:
 
     async def draw_writer(self, prepared: Prepared) -> Writer:
         """Draw the epoch of the next attempt to take the slot."""
-        epoch = await self._call(draw_epoch)
-        return Writer(self._settings.slot, prepared.identity.system_identifier, prepared.identity.timeline, epoch)
+        identity = prepared.identity
+        epoch = await self._call(lambda session: draw_epoch(session, identity.timeline))
+        return Writer(self._settings.slot, identity.system_identifier, identity.timeline, epoch)
 
     async def position(self, prepared: Prepared, confirmed: LSN) -> SourcePosition:
         """Return where the source stands now, for the gap guard."""

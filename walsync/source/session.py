@@ -17,6 +17,8 @@ _NEEDS_A_PERSON: Final = re.compile(
     r"|not currently accepting connections"
 )
 _NO_SENDER: Final = re.compile(r'exceeds "?max_wal_senders"?')  # quoted from 17 on
+_ID_BITS: Final = 44
+"""Of an epoch: transaction ids have room for half a year of a million a second, on each of half a million timelines."""
 REPLICATION_HINT: Final = "ALTER ROLE <role> REPLICATION (on managed services: GRANT rds_replication TO <role>)"
 _MAY_NOT_REPLICATE: Final = re.compile(r"permission denied to start WAL sender|must be superuser or replication role")
 
@@ -91,14 +93,17 @@ def refuse_standby(session: Connection) -> None:
         )
 
 
-def draw_epoch(session: Connection) -> int:
-    """Draw a number that no earlier run can have drawn: a transaction id of the source, never used twice."""
+def draw_epoch(session: Connection, timeline: int) -> int:
+    """Draw a number above that of every earlier run, of 64 bits: the timeline, and a transaction id of the source.
+
+    Without the timeline, the ids of a primary that a failover has set back would be drawn again.
+    """
     with session.cursor() as cursor:
         cursor.execute("SELECT pg_catalog.pg_current_xact_id()::text::bigint")
         row = cursor.fetchone()
     if row is None:
         raise SourceUnavailable("WS2002", "pg_current_xact_id() returned nothing")
-    return int(row[0])
+    return timeline << _ID_BITS | int(row[0])
 
 
 def emit_heartbeat(session: Connection) -> None:
