@@ -5,7 +5,9 @@ the server; the others wait for their turn.
 """
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -17,6 +19,12 @@ from walsync.feed import Feed
 from walsync.logs import Logger
 from walsync.lsn import LSN
 from walsync.upstream import Prepared, Upstream
+
+_LOOK_SECONDS: Final = 5.0
+_STILL_SECONDS: Final = 60.0
+"""Longer than a write that gets on; nothing is lost by it but the reading of what comes after that write."""
+
+_STOOD_STILL: Final = "a stream to catch up on was taken back: nobody took anything from it, and others waited for one"
 
 log: Logger = structlog.get_logger()
 
@@ -30,6 +38,8 @@ class Lane:
         self._start = backlog.start
         self._durable = durable
         self._followers: set[str] = set()
+        self._reached: Mapping[str, LSN | None] = {}
+        self._moved_at = 0.0
         self._reading: asyncio.Task[None] | None = None
 
     def follow(self, name: str, position: LSN, notify: Callable[[], None]) -> bool:
@@ -50,6 +60,20 @@ class Lane:
         if self.error is not None:
             raise self.error
 
+    def still_seconds(self) -> float:
+        """Tell for how long nobody has taken what there was for all, from one look to the next."""
+        reached = {name: self._durable(name) for name in self._followers}
+        backlog = self.feed.backlog
+        is_given = all(backlog.has_more(name) for name in self._followers if backlog.follows(name))
+        if reached != self._reached or not is_given:
+            self._reached, self._moved_at = reached, time.monotonic()
+        return time.monotonic() - self._moved_at
+
+    def let_go(self) -> None:
+        """Keep the stream for none of its followers any more."""
+        for name in self._followers:
+            self.feed.let_go(name)
+
     async def open(self, upstream: Upstream, prepared: Prepared, pause: Callable[[float], None]) -> None:
         """Open the stream, and begin to read it; `pause` is as in Reader."""
         stream = await upstream.open_catch_up(prepared, self._start)
@@ -59,7 +83,7 @@ class Lane:
     def fail(self, error: BaseException) -> None:
         """Tell the followers that there is no stream for them; they try again, unless it is an error of ours."""
         closed = SourceUnavailable("WS2002", "the stream to catch up on has ended")
-        self.error = error if isinstance(error, Exception) else closed
+        self.error = self.error or (error if isinstance(error, Exception) else closed)
         self.feed.wake()
 
     async def close(self) -> None:
@@ -132,11 +156,7 @@ class CatchUp:
     async def leave(self, name: str, lane: Lane) -> None:
         """Leave a lane, which ends when nobody follows it any more."""
         if lane.leave(name) and lane in self._lanes:
-            self._lanes.remove(lane)
-            try:
-                await lane.close()
-            finally:
-                self._free()
+            await self._end(lane)
 
     async def close(self) -> None:
         """End all lanes."""
@@ -147,8 +167,22 @@ class CatchUp:
     async def _wait_for_room(self) -> None:
         while self._held_lanes >= self._settings.catch_up_streams:
             self._freed.clear()
-            await self._freed.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._freed.wait(), _LOOK_SECONDS)
+            for lane in [one for one in self._lanes if one.still_seconds() > _STILL_SECONDS]:
+                stood_still = SourceUnavailable("WS2410", _STOOD_STILL, hint="see what its target waits for: a lock?")
+                log.warning("lane_taken_back", code=stood_still.code, error=stood_still.message)
+                lane.let_go()
+                lane.fail(stood_still)
+                await self._end(lane)
         self._held_lanes += 1
+
+    async def _end(self, lane: Lane) -> None:
+        self._lanes.remove(lane)
+        try:
+            await lane.close()
+        finally:
+            self._free()
 
     def _free(self) -> None:
         self._held_lanes -= 1

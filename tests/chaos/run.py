@@ -277,7 +277,7 @@ class ChaosRun(AcceptanceRun):
         return False
 
     def _reload_by_signal(self) -> bool:
-        if self._status() is None:  # it would end a process that does not listen to it yet
+        if self._status() is None:  # it would end a process that has hardly begun
             return False
         taken, refused = len(self._command.log("configuration_taken")), len(self._command.log("reload_refused"))
         self._signal(signal.SIGHUP)

@@ -6,12 +6,13 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
-from fix_isolation import ROWS, hold, insert, rows
+from fix_isolation import ROWS, hold, insert, park, rows, until_dropped
 from fix_postgres import Database, Server
 from fix_proxy import NewLine, Proxy
 from fix_replication import SECONDS, Command, Replication, checkpoint, locked
 from fix_walsync import eventually
 
+from walsync import catch_up
 from walsync.status import TargetState
 
 BOTH = ("far", "other")
@@ -96,6 +97,31 @@ def test_targets_that_stand_apart_take_turns_on_the_only_stream(
         assert readers(command)[before:] == ["other"]
     end(command, three)
     assert "far" in readers(command)[before:]
+
+
+async def test_who_hangs_on_the_only_stream_makes_room_for_who_waits(
+    three: Replication, away: Proxy, away_too: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catch_up, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(catch_up, "_STILL_SECONDS", 1.0)
+    async with three.running() as running:
+        await running.until_streaming()
+        close(away_too)
+        insert(three, 1, 300)
+        await running.until(lambda: running.state("other") is TargetState.PARKED, "the first to be parked")
+        await running.until(lambda: rows(three, "far") == 301, "the second to have all so far")
+        await park(three, running, away, first=301, last=600)
+        with locked(three.targets["far"], "t"):
+            away.accept()
+            await running.until(lambda: running.state("far") is TargetState.CATCHING_UP, "one to read on its own")
+            away_too.accept()
+            await running.until(lambda: running.state("other") is TargetState.STREAMING, "who waited for it to stream")
+            assert running.state("far") is TargetState.PARKED
+            assert "hangs" in running.progress("far").life.reason
+        await running.until_streaming()
+        await running.caught_up()
+        await until_dropped(three, running)
+    three.assert_equal(ROWS)
 
 
 def close(way: Proxy) -> None:
