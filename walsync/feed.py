@@ -49,6 +49,8 @@ class Feed:
         self._keep = keep
         self._notify: dict[str, Callable[[], None]] = {}
         self._reader: Reader | None = None
+        self._failing: asyncio.Future[None]
+        """Of the present reader: a mistake of ours where its transactions are taken in."""
         self._draining = False
         self._loop = asyncio.get_running_loop()
 
@@ -115,6 +117,7 @@ class Feed:
     async def read(self, stream: Stream, pause: Callable[[float], None] | None = None) -> None:
         """Read the stream into the backlog until it breaks or `stop` is called; `pause` is as in Reader."""
         reader = Reader(stream, self._deliver, pause=pause)
+        failing = self._failing = self._loop.create_future()
         self._reader = reader
         self.is_reading = True
         self.received_at = time.monotonic()
@@ -122,7 +125,7 @@ class Feed:
         reading = asyncio.create_task(asyncio.to_thread(reader.run))
         probing = asyncio.create_task(self._probe_while_held(reader))
         try:
-            done, _ = await asyncio.wait([reading, probing], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([reading, probing, failing], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
@@ -131,7 +134,8 @@ class Feed:
             reader.stop()
             probing.cancel()
             await asyncio.wait([reading, probing])
-            _look_at(reading, probing)
+            failing.cancel()
+            _look_at(reading, probing, failing)
 
     def _let_go(self, name: str) -> None:
         notify = self._forget(name)
@@ -160,6 +164,14 @@ class Feed:
         self._loop.call_soon_threadsafe(self._receive, transactions, received_bytes)
 
     def _receive(self, transactions: Sequence[Transaction], received_bytes: int) -> None:
+        if self._failing.done():
+            return  # what comes behind a gap must not be confirmed
+        try:
+            self._take_in(transactions, received_bytes)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the loop would log it and go on behind the gap
+            self._failing.set_exception(error)
+
+    def _take_in(self, transactions: Sequence[Transaction], received_bytes: int) -> None:
         self.received_at = time.monotonic()
         if self._received is not None:
             self._received(transactions, received_bytes)
@@ -169,8 +181,8 @@ class Feed:
         self.moved()
 
 
-def _look_at(*tasks: asyncio.Task[None]) -> None:
+def _look_at(*outcomes: asyncio.Future[None]) -> None:
     """Look at outcomes that came too late to matter, so that asyncio does not report them."""
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()
+    for outcome in outcomes:
+        if not outcome.cancelled():
+            outcome.exception()

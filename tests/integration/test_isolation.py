@@ -5,9 +5,33 @@ from fix_isolation import ROWS, hold, insert, park, rows, until_dropped, until_n
 from fix_proxy import Proxy
 from fix_replication import Replication
 
+from walsync.backlog.backlog import Backlog
 from walsync.errors import SourceUnavailable
 from walsync.lsn import LSN
 from walsync.status import TargetState
+from walsync.transaction.change import Transaction
+
+
+async def test_a_mistake_of_ours_where_changes_are_taken_in_ends_the_process_and_loses_none(
+    apart: Replication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_in = Backlog.append
+
+    def mistaken(backlog: Backlog, transaction: Transaction) -> None:
+        if transaction.changes:
+            raise ZeroDivisionError("a mistake")
+        take_in(backlog, transaction)
+
+    await apart.catch_up()
+    insert(apart, 1, 1)
+    monkeypatch.setattr(Backlog, "append", mistaken)
+    with pytest.raises(ExceptionGroup) as caught:
+        async with apart.running() as running:
+            await running.until(running.task.done, "the process to end")
+    assert caught.group_contains(ZeroDivisionError, match="a mistake")
+    monkeypatch.undo()
+    await apart.catch_up()
+    apart.assert_equal(ROWS)
 
 
 async def test_a_target_that_is_away_is_parked_and_comes_back_to_exactly_where_it_was(
