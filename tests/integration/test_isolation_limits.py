@@ -170,7 +170,7 @@ async def test_the_reason_of_a_parked_target_is_what_it_waits_for_now(
         line.cut()
         insert(apart, 301, 600)
         await running.until(lambda: running.state("other") is TargetState.PARKED, "the other to be parked, further on")
-        assert "WS4101" in reason(running, "far")
+        await running.until(lambda: "WS4101" in reason(running, "far"), "word that it cannot be reached")
         with uncommitted(other, "INSERT INTO t VALUES (301)"):
             line.accept()
             await running.until(lambda: running.state("other") is TargetState.CATCHING_UP, "the other to catch up")
