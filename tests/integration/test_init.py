@@ -108,8 +108,8 @@ def test_every_setting_that_is_in_the_way_is_named_with_its_statement(
     script = written_by(walsync_command(""), "--dsn", source.dsn)
     assert [line for line in statements(script) if "ALTER SYSTEM" in line or "reload" in line] == [
         "ALTER SYSTEM SET wal_level = 'logical';",
-        "ALTER SYSTEM SET max_replication_slots = 2;",
-        "ALTER SYSTEM SET max_wal_senders = 2;",
+        "ALTER SYSTEM SET max_replication_slots = 3;",
+        "ALTER SYSTEM SET max_wal_senders = 3;",
         "ALTER SYSTEM SET max_slot_wal_keep_size = -1;",
         "ALTER SYSTEM SET idle_replication_slot_timeout = 0;",
         "SELECT pg_reload_conf();",

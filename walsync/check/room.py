@@ -1,6 +1,5 @@
 """Counts what the server still has for walsync: slots, walsenders, connections; and for how long it keeps WAL."""
 
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from walsync.check.finding import Report
@@ -8,11 +7,9 @@ from walsync.check.rights import row
 from walsync.identifier import quote
 from walsync.postgres import Connection
 from walsync.source import slot as slots
+from walsync.source.demand import JOINING, Demand
 
 _WHERE: Final = "source"
-_JOINING: Final = 2
-"""For tables that join a target while it streams: the snapshot, and the stream of what they were given since."""
-
 _OURS: Final = "walsync %"
 """How the sessions of a running instance are called in pg_stat_activity."""
 
@@ -54,26 +51,6 @@ def check_retention(session: Connection, slot: slots.Slot | None, report: Report
         report.ok(_WHERE, "WAL is kept without limit (max_slot_wal_keep_size): watch walsync_target_retained_bytes")
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What a configuration asks of the server."""
-
-    targets: int
-    new_targets: int
-    """Each needs a snapshot, which takes a slot and a walsender."""
-    catch_up_streams: int
-
-    @property
-    def snapshots(self) -> int:
-        """How many there are at once, at first."""
-        return max(1, self.new_targets)  # a table that is listed later is copied too
-
-    @property
-    def lanes(self) -> int:
-        """How many streams there may be to catch up on; the main one never passes the target furthest ahead."""
-        return min(self.catch_up_streams, self.targets - 1)
-
-
 class _Room(NamedTuple):
     """Of slots, or of walsenders: how many are free, how many this configuration has already, and the limit of all."""
 
@@ -92,8 +69,7 @@ def check_room(session: Connection, name: str, demand: Demand, report: Report) -
     streams wait for each other then. Tells whether a walsender is free now.
     """
     slot_room, sender_room = _look(session, name)
-    at_first = 1 + demand.snapshots
-    lacking = slot_room.lacks(at_first), sender_room.lacks(at_first)
+    lacking = slot_room.lacks(demand.at_first), sender_room.lacks(demand.at_first)
     if lacking[0]:
         report.error(
             "WS2404",
@@ -118,11 +94,9 @@ def check_room(session: Connection, name: str, demand: Demand, report: Report) -
 
 
 def _check_later(slot_room: _Room, sender_room: _Room, demand: Demand, report: Report) -> None:
-    senders_needed = 1 + demand.lanes + _JOINING
-    slots_needed = senders_needed + (demand.targets > 1)
     lacking = {
-        "max_replication_slots": (slot_room, slot_room.lacks(slots_needed)),
-        "max_wal_senders": (sender_room, sender_room.lacks(senders_needed)),
+        "max_replication_slots": (slot_room, slot_room.lacks(demand.slots)),
+        "max_wal_senders": (sender_room, sender_room.lacks(demand.senders)),
     }
     if not any(lacks for _, lacks in lacking.values()):
         return
@@ -135,7 +109,7 @@ def _check_later(slot_room: _Room, sender_room: _Room, demand: Demand, report: R
         "WS2911",
         _WHERE,
         f"{slot_room.free} replication slots and {sender_room.free} walsenders are free: too few for what comes while "
-        f"it runs ({away}tables that join take {_JOINING} of both)",
+        f"it runs ({away}tables that join take {JOINING} of both)",
         f"{raises} restart the server{fewer}",
     )
 

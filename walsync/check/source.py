@@ -14,7 +14,7 @@ from walsync.check.rights import (
     check_snapshot_rights,
     row,
 )
-from walsync.check.room import Demand, check_retention, check_room
+from walsync.check.room import check_retention, check_room
 from walsync.check.standbys import check_standbys
 from walsync.checkpoint.gap_guard import SourcePosition
 from walsync.checkpoint.registry import Registration, Registry, refuse_missing_slot, refuse_unconfigured
@@ -24,6 +24,7 @@ from walsync.lsn import LSN
 from walsync.postgres import Connection, mask
 from walsync.source import catalogue, publication, requirements, timeline
 from walsync.source import slot as slots
+from walsync.source.demand import Demand
 from walsync.source.session import identify, open_replication, open_session, source_error
 from walsync.source.settings import SourceSettings
 from walsync.source.table import Table

@@ -6,9 +6,11 @@ The role is that of sql/role.sql, for exactly the tables that were chosen.
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from walsync.backlog.settings import BacklogSettings
 from walsync.identifier import quote
 from walsync.proposal.survey import Found, Server, Survey
 from walsync.source import publication
+from walsync.source.demand import Demand
 
 _RELOAD: Final = "SELECT pg_reload_conf();"
 
@@ -28,15 +30,16 @@ def script(survey: Survey, chosen: Sequence[Found], *, role: str, targets: int) 
 
 def server_settings(server: Server, targets: int) -> Iterator[str]:
     """Write what has to change on the server, a comment above each statement."""
-    slots_needed = server.slots_in_use + 1 + targets
-    senders_needed = server.senders_in_use + 1 + targets
+    demand = Demand(targets, targets, BacklogSettings().catch_up_streams)
+    slots_needed = server.slots_in_use + max(demand.at_first, demand.slots)
+    senders_needed = server.senders_in_use + max(demand.at_first, demand.senders)
     restart = []
     if server.wal_level != "logical":
         yield f"-- wal_level is {server.wal_level}: the WAL does not say which row changed."
         yield "ALTER SYSTEM SET wal_level = 'logical';"
         restart.append("wal_level")
     if server.max_replication_slots < slots_needed:
-        yield f"-- One slot for the stream, one per target for its first copy; {server.slots_in_use} are in use."
+        yield f"-- The stream's slot, one per target to be copied or to catch up; {server.slots_in_use} are in use."
         yield f"ALTER SYSTEM SET max_replication_slots = {slots_needed};"
         restart.append("max_replication_slots")
     if server.max_wal_senders < senders_needed:
