@@ -154,8 +154,8 @@ def test_every_metric_that_a_rule_reads_is_exposed(running: tuple[Walsync, str])
     _, address = running
     exposed = {line.split()[2] for line in read_metrics(address).decode().splitlines() if line.startswith("# TYPE ")}
     # Prometheus' own; and what is only there while a slot waits, or where there are limits.
-    limits = {"walsync_slot_until_limit_seconds", "walsync_hold_slot_until_limit_seconds", "walsync_max_slot_lag_bytes"}
-    known = exposed | {"up", "walsync_source_blocked_seconds"} | limits
+    limits = {f"walsync_{slot}_until_limit_seconds" for slot in ("slot", "hold_slot", "temporary_slot")}
+    known = exposed | {"up", "walsync_source_blocked_seconds", "walsync_max_slot_lag_bytes"} | limits
     for rule in rules():
         read = set(re.findall(r"\b(?:walsync|process)_\w+", rule["expr"]))
         assert read <= known, rule["alert"]
