@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEEDS ?= 1..20
-WORKERS ?= -n 2 --dist worksteal
+WORKERS ?= -n 3 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check test test-long fix lock

@@ -23,6 +23,9 @@ ADVANCE = b"pg_replication_slot_advance"
 SIDES = ["to_server", "to_client"]
 """Where the line stops: the step was never asked for, or it was taken and the answer is lost."""
 
+MOSTLY = [pytest.param("to_server", marks=pytest.mark.long), "to_client"]
+"""The same, where the first differs little from a kill before the step."""
+
 ONE_BY_ONE = {"batch": {"transactions": 1}}
 BLOCKED = 305
 """The row that a target takes no further than, where it is to stand still in the middle of catching up."""
@@ -63,7 +66,7 @@ def test_a_kill_at_any_step_of_the_hold_slot_loses_nothing(
     goes_on(apart, command, 301)
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", MOSTLY)
 def test_a_kill_before_standbys_may_copy_the_hold_slot_leaves_that_to_the_next_run(
     apart: Replication,
     away: Proxy,
@@ -85,7 +88,7 @@ def test_a_kill_before_standbys_may_copy_the_hold_slot_leaves_that_to_the_next_r
     goes_on(apart, command, 301)
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", MOSTLY)
 def test_a_kill_while_the_hold_slot_moves_on_loses_nothing(
     apart: Replication, away: Proxy, start: Start, side: str
 ) -> None:
@@ -103,7 +106,7 @@ def test_a_kill_while_the_hold_slot_moves_on_loses_nothing(
     goes_on(apart, command, BLOCKED + 1)
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", MOSTLY)
 @pytest.mark.parametrize("step", REPLACEMENT, ids=bytes.decode)
 def test_a_kill_while_the_hold_slot_is_replaced_by_one_further_back_loses_nothing(
     apart: Replication,
@@ -136,7 +139,7 @@ def test_a_kill_while_the_hold_slot_is_replaced_by_one_further_back_loses_nothin
     goes_on(apart, command, 641)
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", MOSTLY)
 def test_a_kill_while_a_hold_slot_is_dropped_that_was_lost_costs_its_target_a_snapshot_and_nobody_else(
     apart: Replication,
     away: Proxy,

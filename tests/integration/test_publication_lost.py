@@ -42,7 +42,7 @@ async def test_a_publication_of_somebody_else_is_left_to_them_and_the_rest_goes_
     replication.assert_equal(*ROWS)
 
 
-@pytest.mark.parametrize("pg_version", [14, 18], indirect=True)
+@pytest.mark.parametrize("pg_version", [pytest.param(14, marks=pytest.mark.long), 18], indirect=True)
 @pytest.mark.parametrize(
     "statement",
     [

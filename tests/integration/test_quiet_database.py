@@ -20,7 +20,7 @@ SELECT data FROM pg_logical_slot_peek_binary_changes('heard', NULL, NULL,
 """
 
 
-@pytest.fixture(params=[14, 18])
+@pytest.fixture(params=[pytest.param(14, marks=pytest.mark.long), 18])
 def quiet(
     request: pytest.FixtureRequest,
     apart: Replication,

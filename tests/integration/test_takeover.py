@@ -265,6 +265,11 @@ def start_both(replication: Replication, start: Callable[[], Command]) -> tuple[
     return first, second
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind == "postgres" else pytest.param(kind, marks=pytest.mark.long) for kind in KINDS],
+    indirect=True,
+)
 def test_a_second_process_waits_and_takes_over_when_the_first_is_killed(
     replication: Replication, start: Callable[..., Command], kind: Kind
 ) -> None:
