@@ -113,13 +113,17 @@ class Newcomers:
         async with path.snapshots.join() as snapshot:
             for one in self._joining.values():
                 await self._copying.copy(one, snapshot, partial(self._beside.stage, one.table))
+            feed = self._make_feed(snapshot.lsn)
             stream = await path.upstream.open_copied(path.prepared, snapshot.slot, snapshot.lsn)
-        await self._read(stream, snapshot.lsn)
+        await self._read(stream, feed)
 
-    async def _read(self, stream: Stream, start: LSN) -> None:
+    def _make_feed(self, start: LSN) -> Feed:
         backlog = Backlog(self._path.main.backlog.max_bytes, start)
         feed = Feed(self._path.upstream, backlog, lambda: start, keep=self._keep)
         feed.follow(self._copying.target, start, self._notify)
+        return feed
+
+    async def _read(self, stream: Stream, feed: Feed) -> None:
         self._waiting = [one.table for one in self._joining.values()]
         self._feed = feed
         self._copying.progress.joining_error = None
