@@ -148,6 +148,14 @@ def test_what_may_leave_changes_out_is_told_from_what_does_not(
     assert publication.has_narrowed(before, publication.find(session, NAME)) is has_narrowed
 
 
+def test_a_publication_of_somebody_else_has_not_narrowed_by_itself(session: Connection, source: Database) -> None:
+    source.execute("CREATE PUBLICATION walsync FOR TABLE one, two")
+    assert not keep(session, "public.one", "public.two")
+    found = publication.find(session, NAME)
+    assert found is not None
+    assert not publication.has_narrowed(found, found)
+
+
 def test_tables_that_inherit_from_a_table_are_not_published_with_it(session: Connection, source: Database) -> None:
     source.execute("CREATE TABLE child () INHERITS (two)")
     keep(session, "public.two")

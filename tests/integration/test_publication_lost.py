@@ -26,7 +26,7 @@ async def test_a_publication_of_somebody_else_is_left_to_them_and_the_rest_goes_
     source: Database, target: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source.execute("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)")
-    source.execute("CREATE PUBLICATION walsync FOR TABLE t, u WITH (publish_via_partition_root)")
+    source.execute("CREATE PUBLICATION walsync FOR TABLE t, u")
     replication = Replication(source, {"replica": target}, ["public.t", "public.u"])
     async with replication.running() as running:
         await running.until_streaming()

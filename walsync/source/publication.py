@@ -84,7 +84,7 @@ def find(session: Connection, name: str) -> Publication | None:
 
 def has_narrowed(before: Publication, now: Publication | None) -> bool:
     """Tell whether changes of a table that was published `before` may have been left out since."""
-    if now is None or not now.complete or not now.via_root:
+    if now is None or (now.complete, now.via_root) != (before.complete, before.via_root):
         return True
     return any(
         (now.memberships.get(relid), now.tables.get(relid)) != (membership, before.tables[relid])
