@@ -63,8 +63,7 @@ def hold(replication: Replication) -> object:
 
 async def park(replication: Replication, running: Running, away: Proxy, *, first: int = 1, last: int) -> None:
     """Close the way to one target, and change more than the backlog holds."""
-    away.refuse()
-    away.cut()
+    away.go_away()
     insert(replication, first, last)
     await until_near_has(replication, running, last + 1)
     await running.until(lambda: running.state("far") is TargetState.PARKED, "the one to be parked")

@@ -96,6 +96,11 @@ class Proxy:
                 listener.shutdown(socket.SHUT_RDWR)  # wakes accept(), which close alone does not
             listener.close()
 
+    def go_away(self) -> None:
+        """Refuse new connections and cut those that are open, until `accept`."""
+        self.refuse()
+        self.cut()
+
     def accept(self) -> None:
         """Take new connections again, on the same port."""
         with self._changed:
@@ -138,8 +143,7 @@ class Proxy:
         """Cut everything and end."""
         with self._changed:
             self._is_closed = True
-        self.refuse()
-        self.cut()
+        self.go_away()
         for thread in self._threads:
             thread.join(JOIN_SECONDS)
             assert not thread.is_alive(), f"{thread.name} did not end"

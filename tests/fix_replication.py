@@ -6,7 +6,7 @@ Inside the test it is faster and can be looked at; as the command it is what a u
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -197,6 +197,11 @@ class Command:
             return target if target is not None and target.state is state else None
 
         return eventually(reached, SECONDS, f"target {name} to be {state.value}")  # type: ignore[return-value]
+
+    def until_streaming(self, targets: Iterable[str]) -> None:
+        """Wait until these follow the stream."""
+        for name in targets:
+            self.until_state(TargetState.STREAMING, name)
 
     def log(self, event: str) -> list[Content]:
         """Return the lines of the log with this event."""

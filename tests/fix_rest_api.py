@@ -62,6 +62,17 @@ class RestApi:
     errors: list[tuple[int, int, str]] = field(default_factory=list)
     """Status, code and message of what is answered to the next requests that write rows, which are not run."""
 
+    def target(self, database: str, name: str = "weur", *, token: str = TOKEN) -> dict[str, str]:
+        """Return a target's configuration, whose database stands behind a binding."""
+        return {
+            "name": name,
+            "type": "d1",
+            "account_id": ACCOUNT,
+            "database_id": database.replace("DB_", "id-").lower(),
+            "api_token": token,
+            "api_url": self.url,
+        }
+
     async def __aenter__(self) -> Self:
         application = web.Application(client_max_size=MAX_BODY_BYTES)
         application.router.add_post(

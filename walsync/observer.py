@@ -15,9 +15,9 @@ from walsync.source.stream import SlotActive
 from walsync.status import (
     BacklogStatus,
     BlockedBy,
-    HoldStatus,
     LastError,
     SlotRoom,
+    SlotStatus,
     SourceState,
     SourceStatus,
     Status,
@@ -141,10 +141,10 @@ class Observer:
         )
 
 
-def _hold(slot: Slot | None, room: SlotRoom | None) -> HoldStatus | None:
+def _hold(slot: Slot | None, room: SlotRoom | None) -> SlotStatus | None:
     if slot is None:
         return None
-    return HoldStatus(slot.name, slot.confirmed_flush_lsn, slot.retained_bytes, slot.wal_status, room)
+    return SlotStatus(slot.name, slot.confirmed_flush_lsn, slot.retained_bytes, slot.wal_status, room)
 
 
 def _target(delivery: Delivery, session: Session, wal_end: LSN, retaining: Retaining | None) -> TargetStatus:

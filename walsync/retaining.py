@@ -21,7 +21,7 @@ from walsync.lsn import LSN
 from walsync.session import Session
 from walsync.source.retention import Retention, SlotRetention
 from walsync.source.slot import hold_name
-from walsync.status import LastError, SlotRoom, TargetState, TemporaryStatus
+from walsync.status import LastError, SlotRoom, SlotStatus, TargetState
 from walsync.upstream import Upstream
 
 _LOOK_SECONDS: Final = 2.0
@@ -82,14 +82,14 @@ class Retaining:
         return self._room(self._hold)
 
     @property
-    def temporary(self) -> TemporaryStatus | None:
+    def temporary(self) -> SlotStatus | None:
         """The temporary slot that keeps the most WAL, of a copy or a stream to catch up on; None without one."""
         slots = self._seen.slots if self._seen is not None else {}
         ours = {name: slot for name, slot in slots.items() if name not in {self._main, self._hold}}
         if not ours:
             return None
         name, slot = max(ours.items(), key=lambda one: one[1].retained_bytes)
-        return TemporaryStatus(name, slot.retained_bytes, slot.wal_status, self._room(name))
+        return SlotStatus(name, slot.confirmed_flush_lsn, slot.retained_bytes, slot.wal_status, self._room(name))
 
     def growth(self, target: str) -> float | None:
         """How fast the WAL grows that is kept for a target, in bytes per second; None while nobody knows."""

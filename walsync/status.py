@@ -147,21 +147,11 @@ class SlotRoom:
 
 
 @dataclass(frozen=True, slots=True)
-class HoldStatus:
-    """The slot that keeps WAL for targets which the main stream does not wait for; there is none while all stream."""
+class SlotStatus:
+    """Another slot of walsync's beside the main one, and what it holds back."""
 
     slot: str
     confirmed_flush_lsn: Position | None = None
-    retained_bytes: int | None = None
-    wal_status: str | None = None
-    room: SlotRoom | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TemporaryStatus:
-    """The temporary slot that keeps the most WAL: of a copy, from its beginning on, or of a stream to catch up on."""
-
-    slot: str
     retained_bytes: int | None = None
     wal_status: str | None = None
     room: SlotRoom | None = None
@@ -184,11 +174,13 @@ class SourceStatus:
     blocked_by: BlockedBy | None = None
     last_error: LastError | None = None
     wal_status: str | None = None
-    hold: HoldStatus | None = None
+    hold: SlotStatus | None = None
+    """The slot that keeps WAL for targets which the main stream does not wait for; there is none while all stream."""
     room: SlotRoom | None = None
     max_slot_lag_bytes: int | None = None
     """How much may be kept for one target; None: any amount."""
-    temporary: TemporaryStatus | None = None
+    temporary: SlotStatus | None = None
+    """The temporary one that keeps the most: of a copy, from its beginning on, or of a stream to catch up on."""
 
 
 @dataclass(frozen=True, slots=True)

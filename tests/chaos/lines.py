@@ -49,8 +49,7 @@ class ServerLine:
         proxy = self._proxy
         match blow:
             case Blow.REFUSE:
-                proxy.refuse()
-                proxy.cut()
+                proxy.go_away()
             case Blow.HOLD:
                 proxy.hold()
             case Blow.GONE:

@@ -1,15 +1,15 @@
 """A table that is copied while the target's others go on: its rows wait beside it, and take their place in one step."""
 
-import threading
 from collections.abc import AsyncIterator
-from typing import Final, NamedTuple, Self
+from functools import partial
+from typing import Final, NamedTuple
 
 import pytest
 from conformance.bench import START, Tracked
 from conformance.bench_surrealdb import SurrealDBBench
 from conformance.bench_surrealdb_server import ServerBench
 from conformance.stream import Source, batch, make_table, transaction, writer
-from fix_walsync import eventually_async
+from fix_watched import Watched
 
 from walsync.errors import Fenced, TargetUnavailable
 from walsync.lsn import LSN
@@ -149,39 +149,12 @@ COPIED: Final = Glimpse(frozenset({"new"}), MANY, has_gone=True)
 COMPLETE: Final = Glimpse(frozenset({"new"}), MANY, has_gone=False)
 
 
-class Watched:
-    """Somebody who reads the users all the time."""
-
-    def __init__(self, bench: Tracked) -> None:
-        self.seen: list[Glimpse] = []
-        database = bench.database
-        # Its `rows` also look at a copy of the files, which is torn while somebody writes them.
-        self._read = database.told if isinstance(database, SurrealDBBench) else bench.rows
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *reason: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-        self.seen.append(self._look())
-
-    async def until_seen(self) -> None:
-        """Wait until the table was read once more."""
-        before = len(self.seen)
-        await eventually_async(lambda: len(self.seen) > before, SECONDS, "the table to be read")
-
-    def _watch(self) -> None:
-        while not self._stopping.is_set():
-            self.seen.append(self._look())
-
-    def _look(self) -> Glimpse:
-        rows = self._read(USERS)
-        first = [row[1] for row in rows if row[0] is not None and int(row[0]) <= MANY]
-        return Glimpse(frozenset(first), len(first), GONE in {row[0] for row in rows})
+def look(bench: Tracked) -> Glimpse:
+    database = bench.database
+    # Its `rows` also look at a copy of the files, which is torn while somebody writes them.
+    rows = (database.told if isinstance(database, SurrealDBBench) else bench.rows)(USERS)
+    first = [row[1] for row in rows if row[0] is not None and int(row[0]) <= MANY]
+    return Glimpse(frozenset(first), len(first), GONE in {row[0] for row in rows})
 
 
 async def watch(bench: Tracked, changes: list[Change]) -> list[Glimpse]:
@@ -194,7 +167,7 @@ async def watch(bench: Tracked, changes: list[Change]) -> list[Glimpse]:
     beside = target.beside
     assert beside is not None
     copied = "".join(f"{number}\tnew\t\\N\n" for number in range(1, MANY + 2)).encode()
-    with Watched(bench) as watched:
+    with Watched(partial(look, bench)) as watched:
         await beside.stage(USERS, lines(copied))
         await watched.until_seen()
         assert set(watched.seen) == {OLD}

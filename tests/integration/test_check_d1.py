@@ -6,7 +6,7 @@ import pytest
 from fix_check import configuration, problems, the_problem
 from fix_http_front import HttpFront
 from fix_postgres import Database
-from fix_rest_api import ACCOUNT, TOKEN, RestApi
+from fix_rest_api import RestApi
 from fix_workerd import SECRET, Workerd
 
 
@@ -32,11 +32,6 @@ async def test_another_secret_and_a_binding_that_is_not_there_are_found(
     await the_problem(configuration(users.dsn, target | changed), code)
 
 
-def by_rest(api: RestApi, database: str) -> dict[str, object]:
-    keys = {"account_id": ACCOUNT, "database_id": database.replace("DB_", "id-").lower(), "api_token": TOKEN}
-    return {"name": "weur", "type": "d1", "api_url": api.url, **keys}
-
-
 @pytest.mark.parametrize(
     ("changed", "code"), [({"api_token": "of somebody else"}, "WS4513"), ({"database_id": "id-mars"}, "WS4514")]
 )
@@ -44,15 +39,15 @@ async def test_a_token_without_the_right_and_a_database_that_is_not_there_are_fo
     users: Database, workerd: Workerd, d1_database: str, changed: dict[str, object], code: str
 ) -> None:
     async with RestApi(workerd) as api:
-        await the_problem(configuration(users.dsn, by_rest(api, d1_database) | changed), code)
-        assert await problems(configuration(users.dsn, by_rest(api, d1_database))) == []
+        await the_problem(configuration(users.dsn, api.target(d1_database) | changed), code)
+        assert await problems(configuration(users.dsn, api.target(d1_database))) == []
 
 
 async def test_a_token_that_has_used_up_its_requests_is_found(
     users: Database, workerd: Workerd, d1_database: str
 ) -> None:
     async with RestApi(workerd, allowed=0) as api:
-        await the_problem(configuration(users.dsn, by_rest(api, d1_database)), "WS4515")
+        await the_problem(configuration(users.dsn, api.target(d1_database)), "WS4515")
 
 
 async def test_a_table_without_a_key_is_found_where_rest_is_the_way(
@@ -60,4 +55,4 @@ async def test_a_table_without_a_key_is_found_where_rest_is_the_way(
 ) -> None:
     users.execute("CREATE TABLE log (note text); ALTER TABLE log REPLICA IDENTITY FULL")
     async with RestApi(workerd) as api:
-        await the_problem(configuration(users.dsn, by_rest(api, d1_database), tables=["public.*"]), "WS4516")
+        await the_problem(configuration(users.dsn, api.target(d1_database), tables=["public.*"]), "WS4516")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import yaml
 from fix_postgres import Database
-from fix_rest_api import ACCOUNT, TOKEN, RestApi
+from fix_rest_api import TOKEN, RestApi
 from fix_rounds import CREATE, QUERIES, ROUND, stored
 from fix_walsync import Walsync, eventually_async
 from fix_workerd import Workerd
@@ -18,15 +18,7 @@ async def test_the_command_ends_with_the_rows_of_the_source_whatever_part_of_a_r
     source.execute(CREATE)
     plain = workerd.plain(d1_database)
     async with RestApi(workerd, is_atomic=False) as api:
-        target = {
-            "name": "weur",
-            "type": "d1",
-            "account_id": ACCOUNT,
-            "database_id": d1_database.replace("DB_", "id-").lower(),
-            "api_token": "${CF_TOKEN}",
-            "api_url": api.url,
-            "tables": ["public.accounts", "public.moves"],
-        }
+        target = {**api.target(d1_database, token="${CF_TOKEN}"), "tables": ["public.accounts", "public.moves"]}
         content = {
             "source": {"dsn": source.dsn, "slot": source.name, "tables": ["public.*"]},
             "targets": [target],
@@ -40,9 +32,7 @@ async def test_the_command_ends_with_the_rows_of_the_source_whatever_part_of_a_r
                 number += 1
                 await asyncio.to_thread(source.execute, ROUND.format(n=number))
             before = await asyncio.to_thread(position, plain)
-            async with asyncio.timeout(60):
-                while await asyncio.to_thread(position, plain) == before:  # noqa: ASYNC110 - it is asked of a database
-                    await asyncio.sleep(0.05)
+            await eventually_async(lambda before=before: position(plain) != before, 60, "a round to arrive")  # type: ignore[misc]
             api.half = half
             await asyncio.to_thread(source.execute, ROUND.format(n=number + 100))
             await eventually_async(lambda: api.half is None, 60, "a request to be cut")

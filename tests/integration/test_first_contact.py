@@ -24,8 +24,7 @@ def close_before(away: Proxy, statement: bytes) -> Event:
     closed = Event()
 
     def close() -> None:
-        away.refuse()
-        away.cut()
+        away.go_away()
         closed.set()
 
     away.on_bytes("to_server", statement, close)

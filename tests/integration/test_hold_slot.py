@@ -136,8 +136,7 @@ async def test_the_hold_slot_moves_on_when_the_one_furthest_behind_is_back(
         for _ in range(3):
             write_wal(three, 1)
         await reach(running, "other", lacks + 2 * SEGMENT)
-        also_away.refuse()
-        also_away.cut()
+        also_away.go_away()
         insert(three, 301, 600)
         await running.until(lambda: running.state("other") is TargetState.PARKED, "the other to be parked")
         also_lacks = running.progress("other").checkpoint
@@ -165,14 +164,12 @@ def test_a_hold_slot_that_finds_no_room_is_counted_as_long_as_there_is_none(
 ) -> None:
     apart = on_own_server(apart, start_server(18, max_replication_slots="3"), new_database)
     command = start_command(apart)
-    for name in apart.targets:
-        command.until_state(TargetState.STREAMING, name)
+    command.until_streaming(apart.targets)
     for name in ("one", "two"):
         apart.source.execute("SELECT pg_create_physical_replication_slot(%s)", name)
     assert sample(command, "walsync_hold_slot_retained_bytes") == 0
     assert sample(command, REFUSED) is None
-    away.refuse()
-    away.cut()
+    away.go_away()
     insert(apart, 1, 300)
     eventually(lambda: (sample(command, REFUSED) or 0) >= 2, SECONDS, "the hold slot to be refused, and again")
     status = command.status()

@@ -41,8 +41,7 @@ def start(line_to: NewLine, start_command: Callable[[Replication], Command]) -> 
         line = line_to(replication.source)
         changes = {**replication.changes, "source": {"dsn": line.dsn(replication.source.name)}}
         command = start_command(replace(replication, changes=changes))
-        for name in replication.targets:
-            command.until_state(TargetState.STREAMING, name)
+        command.until_streaming(replication.targets)
         return command, line
 
     return start
@@ -55,7 +54,7 @@ def test_a_kill_at_any_step_of_the_hold_slot_loses_nothing(
 ) -> None:
     command, line = start(apart)
     stopped = stop_at(line, step, side)
-    close(away)
+    away.go_away()
     insert(apart, 1, 300)
     if step in REMOVAL:
         eventually(lambda: rows(apart, "near") == 301 and hold(apart) is not None, SECONDS, "one target to be parked")
@@ -78,7 +77,7 @@ def test_a_kill_before_standbys_may_copy_the_hold_slot_leaves_that_to_the_next_r
     apart = on_own_server(apart, start_server(18), new_database)
     command, line = start(apart)
     stopped = stop_at(line, MARK, side)
-    close(away)
+    away.go_away()
     insert(apart, 1, 300)
     kill(command, line, stopped, lambda: side == "to_server" or slot_row(apart, "failover", "_hold"))
     assert slot_row(apart, "failover", "_hold") is (side == "to_client")
@@ -168,14 +167,9 @@ def test_a_kill_while_a_hold_slot_is_dropped_that_was_lost_costs_its_target_a_sn
     goes_on(apart, command, last + 1, copied={"far"})
 
 
-def close(way: Proxy) -> None:
-    way.refuse()
-    way.cut()
-
-
 def part(apart: Replication, away: Proxy) -> None:
     """Let one target fall behind until the hold slot is its own, and more WAL come than is worth a move of the slot."""
-    close(away)
+    away.go_away()
     insert(apart, 1, 300)
     state = "SELECT state FROM walsync.target WHERE name = 'far'"
     eventually(lambda: rows(apart, "near") == 301, SECONDS, "the one that streams to have all rows")

@@ -1,15 +1,15 @@
 """Tables join a target that streams: copied beside its others, which go on meanwhile, and exact from then on."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Self
+from functools import partial
 
 import pytest
 from fix_postgres import Database
 from fix_proxy import NewLine
 from fix_replication import SECONDS, Command, Replication, Running, locked
 from fix_walsync import Walsync, eventually
+from fix_watched import Watched
 
 from walsync.status import TargetState
 
@@ -132,13 +132,12 @@ def test_a_snapshot_on_demand_is_never_seen_empty_nor_half_and_brings_nothing_ba
     eventually(lambda: counts(target) == (10_001, 0), SECONDS, "the deletion")
     target.execute("DELETE FROM u WHERE id % 7 = 0 AND id > 9")  # what the order is to mend
     lacking = counts(target)[0]
-    with Watched(target) as watched:
+    with Watched(partial(counts, target)) as watched:
         ordering = Walsync(command.walsync.config_path, command.walsync.cwd / "ordering")
         ordering.cwd.mkdir()
         assert ordering.run("snapshot", "--target", "near", "--table", "public.u", timeout=SECONDS) == 0
     assert "near: public.u is there, 10,002 rows" in ordering.output
-    assert watched.seen <= {(lacking, 0), (10_001, 0)}
-    assert len(watched.seen) == 2
+    assert set(watched.seen) == {(lacking, 0), (10_001, 0)}
     three.assert_equal(*ALL)
     for arguments, code, said in (
         (("--target", "far"), 2, "WS1021"),
@@ -163,8 +162,7 @@ def test_an_order_for_a_target_that_is_away_says_what_it_waits_for_and_is_carrie
     away = line_to(target)
     command = start_command(replace(three, tables=TABLES, proxied={"near": away.dsn(target.name)}))
     eventually(lambda: is_ready(command), SECONDS, "all tables to stream")
-    away.refuse()
-    away.cut()
+    away.go_away()
     three.source.execute("INSERT INTO t VALUES (4, 'meanwhile', 4)")
     command.until_state(TargetState.RETRYING, "near")
     target.execute("DELETE FROM u")
@@ -181,29 +179,6 @@ def test_an_order_for_a_target_that_is_away_says_what_it_waits_for_and_is_carrie
 def counts(target: Database) -> tuple[int, int]:
     """Count the rows of u, and those that were deleted."""
     return target.execute("SELECT count(*)::int, count(*) FILTER (WHERE id % 2 = 0)::int FROM u WHERE id > 2")[0]
-
-
-class Watched:
-    """Somebody who reads a target all the time."""
-
-    def __init__(self, target: Database) -> None:
-        self.seen: set[tuple[int, int]] = set()
-        self._target = target
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *reason: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-        self.seen.add(counts(self._target))
-
-    def _watch(self) -> None:
-        while not self._stopping.is_set():
-            self.seen.add(counts(self._target))
 
 
 def is_ready(command: Command) -> bool:

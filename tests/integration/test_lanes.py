@@ -49,13 +49,12 @@ def test_targets_that_come_back_together_share_the_only_stream(
     three: Replication, away: Proxy, away_too: Proxy, start_command: Callable[[Replication], Command]
 ) -> None:
     command = start_command(three)
-    for name in three.targets:
-        command.until_state(TargetState.STREAMING, name)
+    command.until_streaming(three.targets)
     numbers = count(1)
     eventually(lambda: are_level(three, next(numbers)), SECONDS, "both to stand at the same position")
     last = next(numbers)
     for way in (away, away_too):
-        close(way)
+        way.go_away()
     insert(three, last, last + 300)
     until_kept(three, *BOTH)
     before = len(readers(command))
@@ -74,13 +73,12 @@ def test_targets_that_stand_apart_take_turns_on_the_only_stream(
     three: Replication, away: Proxy, away_too: Proxy, start_command: Callable[[Replication], Command]
 ) -> None:
     command = start_command(three)
-    for name in three.targets:
-        command.until_state(TargetState.STREAMING, name)
-    close(away)
+    command.until_streaming(three.targets)
+    away.go_away()
     insert(three, 1, 300)
     until_kept(three, "far")
     eventually(lambda: rows(three, "other") == 301, SECONDS, "the one that goes away later to have all rows")
-    close(away_too)
+    away_too.go_away()
     insert(three, 301, 600)
     eventually(lambda: rows(three, "near") == 601, SECONDS, "the one that stays to have all rows")
     until_kept(three, "other")
@@ -106,7 +104,7 @@ async def test_who_hangs_on_the_only_stream_makes_room_for_who_waits(
     monkeypatch.setattr(catch_up, "_STILL_SECONDS", 1.0)
     async with three.running() as running:
         await running.until_streaming()
-        close(away_too)
+        away_too.go_away()
         insert(three, 1, 300)
         await running.until(lambda: running.state("other") is TargetState.PARKED, "the first to be parked")
         await running.until(lambda: rows(three, "far") == 301, "the second to have all so far")
@@ -122,11 +120,6 @@ async def test_who_hangs_on_the_only_stream_makes_room_for_who_waits(
         await running.caught_up()
         await until_dropped(three, running)
     three.assert_equal(ROWS)
-
-
-def close(way: Proxy) -> None:
-    way.refuse()
-    way.cut()
 
 
 def until_kept(three: Replication, *names: str) -> None:
@@ -164,8 +157,7 @@ def both_locked(three: Replication) -> Iterator[None]:
 
 def end(command: Command, three: Replication) -> None:
     """Wait until all stream, and compare them."""
-    for name in three.targets:
-        command.until_state(TargetState.STREAMING, name)
+    command.until_streaming(three.targets)
     eventually(lambda: hold(three) is None, SECONDS, "the hold slot to be dropped")
     command.walsync.terminate()
     assert command.walsync.wait(SECONDS) == 0

@@ -136,8 +136,7 @@ async def test_a_parked_target_is_released_the_slots_move_and_it_comes_back_by_a
 async def test_a_target_that_the_main_stream_waits_for_is_released_too(bounded: Replication, away: Proxy) -> None:
     async with bounded.running() as running:
         await running.until_streaming()
-        away.refuse()
-        away.cut()
+        away.go_away()
         insert(bounded, 1, 1)  # much less than a backlog, and the WAL is less than parks it
         await running.until(lambda: running.state("far") is TargetState.RETRYING, "the target to be away")
         lacks = running.progress("far").checkpoint
@@ -161,8 +160,7 @@ async def test_an_only_target_is_released_and_the_slot_goes_on_without_it(bounde
     alone = replace(bounded, targets={"far": bounded.targets["far"]})
     async with alone.running() as running:
         await running.until_streaming()
-        away.refuse()
-        away.cut()
+        away.go_away()
         insert(alone, 1, 300)
         await running.until(lambda: running.state("far") is TargetState.RETRYING, "the target to be away")
         write_wal(alone, 4)
@@ -269,8 +267,7 @@ async def test_who_needs_less_keeps_what_it_needs_when_another_is_released(
         await running.until(
             lambda: running.progress("other").checkpoint >= lacks + SEGMENT, "the other to store how far it is"
         )
-        also_away.refuse()
-        also_away.cut()
+        also_away.go_away()
         insert(three, 301, 600)
         await running.until(lambda: running.state("other") is TargetState.PARKED, "the other to be parked")
         also_lacks = running.progress("other").checkpoint

@@ -132,8 +132,7 @@ async def test_a_target_that_is_away_does_not_hold_the_slot_while_nothing_is_pub
     async with quiet.running() as running:
         await running.until_streaming()
         copied = running.progress("far").copied_rows
-        away.refuse()
-        away.cut()
+        away.go_away()
         insert(quiet, 1, 3)  # much less than the backlog holds
         await until_near_has(quiet, running, 4)
         await running.until(lambda: running.state("far") is TargetState.RETRYING, "the target to be away")
@@ -176,8 +175,7 @@ async def test_an_only_target_that_is_away_needs_no_second_slot(
     alone = replace(quiet, targets={"far": quiet.targets["far"]})
     async with alone.running() as running:
         await running.until_streaming()
-        away.refuse()
-        away.cut()
+        away.go_away()
         insert(alone, 1, 3)
         await running.until(lambda: running.state("far") is TargetState.RETRYING, "the target to be away")
         end = write_segments(busy, 6)

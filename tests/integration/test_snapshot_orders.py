@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fix_postgres import Database
 from fix_replication import SECONDS, Command, Content, Replication, Running, uncommitted
-from fix_rest_api import ACCOUNT, TOKEN, RestApi
+from fix_rest_api import RestApi
 from fix_walsync import Walsync
 from fix_workerd import Workerd
 from structlog.testing import capture_logs
@@ -78,25 +78,19 @@ async def test_d1_over_rest_gets_its_tables_again_and_goes_on(
     two: Database, workerd: Workerd, d1_database: str
 ) -> None:
     plain = workerd.plain(d1_database)
-    async with RestApi(workerd, is_atomic=False) as api:
-        target = {
-            "name": "weur",
-            "type": "d1",
-            "account_id": ACCOUNT,
-            "database_id": d1_database.replace("DB_", "id-").lower(),
-            "api_token": TOKEN,
-            "api_url": api.url,
-        }
-        async with Mixed(two, {}, TABLES, others=[target]).running() as running:
-            await running.caught_up()
-            await asyncio.to_thread(plain.execute, "DELETE FROM u WHERE id = 2")
-            await copied_again(running, "weur", "public.u")
-            two.execute("INSERT INTO t VALUES (4, 'later'); UPDATE u SET name = 'changed' WHERE id = 1")
-            await running.caught_up()
-            await running.until_streaming()
-            for table in ("t", "u"):
-                query = f"SELECT id, name FROM {table} ORDER BY id"
-                assert await asyncio.to_thread(plain.execute, query) == two.execute(query)
+    async with (
+        RestApi(workerd, is_atomic=False) as api,
+        Mixed(two, {}, TABLES, others=[api.target(d1_database)]).running() as running,
+    ):
+        await running.caught_up()
+        await asyncio.to_thread(plain.execute, "DELETE FROM u WHERE id = 2")
+        await copied_again(running, "weur", "public.u")
+        two.execute("INSERT INTO t VALUES (4, 'later'); UPDATE u SET name = 'changed' WHERE id = 1")
+        await running.caught_up()
+        await running.until_streaming()
+        for table in ("t", "u"):
+            query = f"SELECT id, name FROM {table} ORDER BY id"
+            assert await asyncio.to_thread(plain.execute, query) == two.execute(query)
 
 
 async def test_an_order_that_comes_while_the_only_table_joins_waits_until_the_stream_is_there(

@@ -14,7 +14,7 @@ import yaml
 from fix_postgres import Database
 from fix_proxy import Proxy, address
 from fix_replication import Command, Replication, locked, slot_row
-from fix_rest_api import ACCOUNT, TOKEN, RestApi, served
+from fix_rest_api import RestApi, served
 from fix_surrealdb import PASSWORD, USER, VERSIONS, SurrealServer
 from fix_walsync import Walsync, eventually, free_port
 from fix_workerd import SECRET, Workerd
@@ -117,9 +117,8 @@ def d1_rest(request: pytest.FixtureRequest) -> Kind:
     request.getfixturevalue("replication")
     source.execute("ALTER TABLE lines ADD PRIMARY KEY (line)")  # it takes no table without
     plain = workerd.plain(database)
-    keys = {"account_id": ACCOUNT, "database_id": database.replace("DB_", "id-").lower(), "api_token": TOKEN}
     return Kind(
-        {"type": "d1", **keys, "api_url": api.url},
+        api.target(database),
         lambda: [line for (line,) in plain.execute("SELECT line FROM lines ORDER BY line")],
     )
 

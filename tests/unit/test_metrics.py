@@ -10,8 +10,8 @@ from walsync.relation import Relation, ReplicaIdentity
 from walsync.status import (
     BacklogStatus,
     BlockedBy,
-    HoldStatus,
     SlotRoom,
+    SlotStatus,
     SourceState,
     SourceStatus,
     Status,
@@ -19,7 +19,6 @@ from walsync.status import (
     TableStatus,
     TargetState,
     TargetStatus,
-    TemporaryStatus,
 )
 from walsync.target.base import Batch
 from walsync.transaction.change import Change, Delete, Insert, Transaction, Truncate, Update
@@ -99,8 +98,8 @@ def test_a_hold_slot_that_nobody_has_looked_for_is_not_said_to_keep_nothing() ->
 
 
 def test_what_is_kept_is_told_for_both_slots_and_each_target() -> None:
-    hold = HoldStatus("walsync_hold", LSN(5), 2**30, "extended", SlotRoom(2**20, 1024.0, 1024.0))
-    copy = TemporaryStatus("walsync_snap_1_ab", 2**31, "extended", SlotRoom(6, 2.0, 3.0))
+    hold = SlotStatus("walsync_hold", LSN(5), 2**30, "extended", SlotRoom(2**20, 1024.0, 1024.0))
+    copy = SlotStatus("walsync_snap_1_ab", LSN(1), 2**31, "extended", SlotRoom(6, 2.0, 3.0))
     source = SourceStatus(
         "walsync", SourceState.STREAMING, room=SlotRoom(None, -5.0), hold=hold, max_slot_lag_bytes=7, temporary=copy
     )

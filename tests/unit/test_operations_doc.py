@@ -12,14 +12,13 @@ from walsync.metrics import Metrics
 from walsync.status import (
     BacklogStatus,
     BlockedBy,
-    HoldStatus,
     SlotRoom,
+    SlotStatus,
     SourceState,
     SourceStatus,
     Status,
     TargetState,
     TargetStatus,
-    TemporaryStatus,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -92,10 +91,10 @@ def exposed_metrics() -> set[str]:
     source = SourceStatus(
         *("walsync", SourceState.STREAMING, "1", 1, LSN(1), LSN(2), 1, blocker),
         wal_status="reserved",
-        hold=HoldStatus("walsync_hold", LSN(1), 1, "reserved", room),
+        hold=SlotStatus("walsync_hold", LSN(1), 1, "reserved", room),
         room=room,
         max_slot_lag_bytes=1,
-        temporary=TemporaryStatus("walsync_snap_1_ab", 1, "reserved", room),
+        temporary=SlotStatus("walsync_snap_1_ab", LSN(1), 1, "reserved", room),
     )
     target = TargetStatus(
         *("replica", "postgres", TargetState.STREAMING, LSN(1), 1, 1.0, 1.0),

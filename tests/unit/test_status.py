@@ -5,9 +5,9 @@ from walsync.errors import TargetRefused
 from walsync.lsn import LSN
 from walsync.status import (
     BlockedBy,
-    HoldStatus,
     LastError,
     SlotRoom,
+    SlotStatus,
     SourceState,
     SourceStatus,
     Status,
@@ -15,7 +15,6 @@ from walsync.status import (
     TableStatus,
     TargetState,
     TargetStatus,
-    TemporaryStatus,
 )
 
 FULL = Status(
@@ -28,9 +27,9 @@ FULL = Status(
         LSN.parse("FFFFFFFF/FFFFFFFF"),
         12,
         BlockedBy(4711, 1.5, "psql"),
-        hold=HoldStatus("walsync_hold", LSN(4), 5, "reserved", SlotRoom(1, -2.5)),
+        hold=SlotStatus("walsync_hold", LSN(4), 5, "reserved", SlotRoom(1, -2.5)),
         room=SlotRoom(None, 2.5, 3.5),
-        temporary=TemporaryStatus("walsync_snap_1_ab", 6, "extended", SlotRoom(1, 2.0, 0.5)),
+        temporary=SlotStatus("walsync_snap_1_ab", LSN(1), 6, "extended", SlotRoom(1, 2.0, 0.5)),
         max_slot_lag_bytes=6,
     ),
     (

@@ -6,9 +6,9 @@ from rich.console import Console
 from walsync.cli.status_table import human_seconds, render
 from walsync.lsn import LSN
 from walsync.status import (
-    HoldStatus,
     LastError,
     SlotRoom,
+    SlotStatus,
     SourceState,
     SourceStatus,
     Status,
@@ -26,7 +26,7 @@ def drawn(source: SourceStatus, *targets: TargetStatus) -> list[str]:
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def source(hold: HoldStatus | None = None) -> SourceStatus:
+def source(hold: SlotStatus | None = None) -> SourceStatus:
     return SourceStatus("walsync", SourceState.STREAMING, hold=hold)
 
 
@@ -35,21 +35,21 @@ def target(state: TargetState, error: LastError | None = None) -> TargetStatus:
 
 
 def test_the_hold_slot_has_a_line_while_there_is_one() -> None:
-    held = drawn(source(HoldStatus("walsync_hold", LSN(5), 2048, "reserved")))
+    held = drawn(source(SlotStatus("walsync_hold", LSN(5), 2048, "reserved")))
     assert held[1] == "hold slot walsync_hold: 2.0 kB of WAL kept for targets that are away"
     assert not [line for line in drawn(source()) if "hold" in line]
 
 
 def test_a_hold_slot_that_loses_its_wal_says_so() -> None:
-    held = drawn(source(HoldStatus("walsync_hold", LSN(5), None, "unreserved")))
+    held = drawn(source(SlotStatus("walsync_hold", LSN(5), None, "unreserved")))
     assert held[1] == "hold slot walsync_hold: - of WAL kept for targets that are away, wal_status unreserved"
 
 
 def test_how_fast_a_slot_grows_and_when_the_server_takes_its_wal_stand_beside_it() -> None:
     room = SlotRoom(2**30, 2048.0, 9000.0)
-    lines = drawn(SourceStatus("walsync", SourceState.STREAMING, retained_bytes=1024, room=room, hold=HoldStatus("h")))
+    lines = drawn(SourceStatus("walsync", SourceState.STREAMING, retained_bytes=1024, room=room, hold=SlotStatus("h")))
     assert lines[0].endswith(", 1.0 kB of WAL kept (+2.0 kB/s), max_slot_wal_keep_size in 2 h")
-    falling = drawn(source(HoldStatus("h", LSN(5), 1024, "reserved", SlotRoom(None, -5120.0))))
+    falling = drawn(source(SlotStatus("h", LSN(5), 1024, "reserved", SlotRoom(None, -5120.0))))
     assert falling[1] == "hold slot h: 1.0 kB of WAL kept for targets that are away (-5.0 kB/s)"
 
 

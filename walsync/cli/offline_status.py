@@ -15,8 +15,8 @@ from walsync.source import slot as slots
 from walsync.source.session import identify, open_replication, open_session
 from walsync.source.settings import SourceSettings
 from walsync.status import (
-    HoldStatus,
     LastError,
+    SlotStatus,
     SourceState,
     SourceStatus,
     Status,
@@ -91,10 +91,10 @@ def _read_source(settings: SourceSettings, status: SourceStatus) -> tuple[Source
     return found, registered
 
 
-def _hold(slot: slots.Slot | None) -> HoldStatus | None:
+def _hold(slot: slots.Slot | None) -> SlotStatus | None:
     if slot is None:
         return None
-    return HoldStatus(slot.name, slot.confirmed_flush_lsn, slot.retained_bytes, slot.wal_status)
+    return SlotStatus(slot.name, slot.confirmed_flush_lsn, slot.retained_bytes, slot.wal_status)
 
 
 async def _look_at_target(
