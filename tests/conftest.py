@@ -14,6 +14,7 @@ for _name in [name for name in os.environ if name.startswith("PG")] + ["NO_COLOR
 
 # A module comes before those that import it: pytest rewrites the asserts only of what is not imported yet.
 pytest_plugins = [
+    "fix_logs",
     "fix_walsync",
     "fix_postgres",
     "fix_proxy",

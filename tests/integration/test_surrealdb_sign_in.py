@@ -179,6 +179,7 @@ async def test_a_record_access_that_may_not_write_a_table_is_found_out_at_the_st
 async def test_a_namespace_that_is_missing_and_may_not_be_made_is_named(surreal: ServerBench) -> None:
     surreal.execute(f'DEFINE USER OVERWRITE viewer ON ROOT PASSWORD "{SECRET}" ROLES VIEWER')
     who = {"username": "viewer", "password": Secret(SECRET)}
+    surreal.execute("DEFINE NAMESPACE IF NOT EXISTS app")
     for keys in ({"namespace": "absent"}, {"database": "absent"}):
         async with target_of(surreal.settings(**who, **keys)) as target:
             with pytest.raises(TargetRefused, match="absent") as refused:

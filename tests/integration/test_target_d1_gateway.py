@@ -275,21 +275,14 @@ async def test_a_proxy_is_respected(make: Make, front: HttpFront, monkeypatch: p
 
 async def test_no_secret_reaches_errors_logs_or_settings(make: Make, front: HttpFront) -> None:
     out = io.StringIO()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     logs.configure("debug", stream=out, json=True)
     logging.getLogger().setLevel(logging.DEBUG)
-    try:
-        target = make()
-        await target.read_checkpoint()
-        front.cut_before()
-        await code_of(target)
-        await code_of(make(database="DB_MARS"))
-        await code_of(make(secret=Secret("wrong " + SECRET)))
-        structlog.get_logger().error("target", target=target, settings=make()._client)
-    finally:
-        root.handlers[:], root.level = handlers, level
-        logging.captureWarnings(capture=False)
-        structlog.reset_defaults()
+    target = make()
+    await target.read_checkpoint()
+    front.cut_before()
+    await code_of(target)
+    await code_of(make(database="DB_MARS"))
+    await code_of(make(secret=Secret("wrong " + SECRET)))
+    structlog.get_logger().error("target", target=target, settings=make()._client)
     settings = D1Settings(name="x", type="d1", url="https://x.dev", database="DB_X", secret=Secret(SECRET))
     assert SECRET not in out.getvalue() + repr(settings) + settings.model_dump_json()

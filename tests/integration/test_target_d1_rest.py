@@ -1,7 +1,6 @@
 """D1 over REST: cut anywhere and repeated, the rows end as those of the source; and a token's requests suffice."""
 
 import io
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from random import Random
@@ -370,20 +369,13 @@ async def test_six_regions_with_one_token_stay_below_its_limit_and_share_one_enc
 
 async def test_no_token_reaches_errors_logs_or_settings(make: Make, api: RestApi) -> None:
     out = io.StringIO()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     logs.configure("debug", stream=out, json=True)
-    try:
-        target = make()
-        await begin(target, USERS)
-        api.errors.append((500, 7500, "internal error"))
-        with pytest.raises(TargetUnavailable) as unavailable:
-            await target.write(batch(START, 200, SOURCE.insert(USERS, "1", "a", "b")))
-        structlog.get_logger().error("target", error=str(unavailable.value), client=target._client)
-    finally:
-        root.handlers[:], root.level = handlers, level
-        logging.captureWarnings(capture=False)
-        structlog.reset_defaults()
+    target = make()
+    await begin(target, USERS)
+    api.errors.append((500, 7500, "internal error"))
+    with pytest.raises(TargetUnavailable) as unavailable:
+        await target.write(batch(START, 200, SOURCE.insert(USERS, "1", "a", "b")))
+    structlog.get_logger().error("target", error=str(unavailable.value), client=target._client)
     keys: dict[str, Any] = {"account_id": ACCOUNT, "database_id": "id", "api_token": Secret(TOKEN)}
     settings = D1Settings(name="x", type="d1", **keys)
     assert TOKEN not in out.getvalue() + repr(settings) + settings.model_dump_json()

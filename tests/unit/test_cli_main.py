@@ -1,14 +1,11 @@
 """How the command line ends: codes and words, without a process."""
 
-import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Final
 
 import click
 import pytest
-import structlog
 
 from walsync.cli.main import COMMANDS, cli, execute
 from walsync.cli.status_table import human_bytes, show
@@ -18,17 +15,6 @@ from walsync.setting_types import parse_duration, parse_size
 from walsync.status import BlockedBy, LastError, SourceState, SourceStatus, Status, TargetState, TargetStatus
 
 SECRET: Final = "hunter2-very-secret"
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    structlog.reset_defaults()
-    logging.captureWarnings(capture=False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture
