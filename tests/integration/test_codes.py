@@ -104,16 +104,20 @@ def identity(source: Database) -> Identity:
         return identify(replication)
 
 
+def open_stream(source: Database, identity: Identity, start: LSN) -> Stream:
+    return Stream.open(
+        source.dsn,
+        identity=identity,
+        slot=source.name,
+        publication="walsync",
+        start=start,
+        application_name="walsync test",
+    )
+
+
 def stream_code(source: Database, identity: Identity, start: int) -> str:
     with pytest.raises(WalsyncError) as raised:
-        Stream.open(
-            source.dsn,
-            identity=identity,
-            slot=source.name,
-            publication="walsync",
-            start=LSN(start),
-            application_name="walsync test",
-        )
+        open_stream(source, identity, LSN(start))
     return raised.value.code
 
 
@@ -123,6 +127,8 @@ def test_a_stream_is_not_opened_where_it_would_not_go_on(source: Database, ident
     assert stream_code(source, identity, 1) == "WS2406"
     source.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", source.name)
     assert stream_code(source, identity, 1) == "WS2407"
+    with closing(open_stream(source, identity, LSN(2**63))):
+        assert stream_code(source, identity, 1) == "WS2405"  # it moves while another has it: not judged before
 
 
 async def test_a_snapshot_that_a_truncate_overtakes_is_taken_again(source: Database, target: Database) -> None:

@@ -118,7 +118,7 @@ def d1_rest(request: pytest.FixtureRequest) -> Kind:
     source.execute("ALTER TABLE lines ADD PRIMARY KEY (line)")  # it takes no table without
     plain = workerd.plain(database)
     return Kind(
-        api.target(database),
+        api.target(database, NAME),
         lambda: [line for (line,) in plain.execute("SELECT line FROM lines ORDER BY line")],
     )
 
@@ -313,8 +313,9 @@ def test_a_process_that_was_frozen_and_replaced_is_fenced_when_it_goes_on(
     assert epoch(second) > epoch(first)
 
 
+@pytest.mark.parametrize("moved_on", [False, True], ids=["where it was", "further on"])
 def test_a_process_that_was_frozen_with_nothing_to_write_finds_out_at_the_slot(
-    replication: Replication, start: Callable[..., Command], request: pytest.FixtureRequest
+    replication: Replication, start: Callable[..., Command], request: pytest.FixtureRequest, *, moved_on: bool
 ) -> None:
     target = postgres(request)
     first = start(target)
@@ -323,11 +324,16 @@ def test_a_process_that_was_frozen_with_nothing_to_write_finds_out_at_the_slot(
     until_waiting(replication, second)
     signal_to(first, signal.SIGSTOP)
     second.until_state(TargetState.STREAMING, NAME)
+    if moved_on:
+        meanwhile = insert(replication, "meanwhile")
+        until_written(second, meanwhile)
+        moved = lambda: LSN.parse(slot_row(replication, "confirmed_flush_lsn")) > meanwhile  # noqa: E731
+        eventually(moved, SECONDS, "the slot to move on")
     signal_to(first, signal.SIGCONT)
     assert ended_as_fenced(first) == "WS2409"
     until_written(second, insert(replication, "after"))
     finish(second)
-    assert target.rows() == ["after", "copied"]
+    assert target.rows() == ["after", "copied", *(["meanwhile"] if moved_on else [])]
 
 
 def test_a_process_that_is_frozen_inside_a_transaction_does_not_keep_the_checkpoint(

@@ -103,12 +103,12 @@ def usable(slot: Slot, database: str) -> LSN:
     return slot.confirmed_flush_lsn
 
 
-def require_usable(session: Connection, name: str) -> LSN:
-    """Return where a slot stands, as `usable` does; SourceRefused also where there is none."""
+def require(session: Connection, name: str) -> Slot:
+    """Return a slot as `find` does; SourceRefused where there is none."""
     found = find(session, name)
     if found is None:
         raise SourceRefused("WS2406", f"slot {name} does not exist any more", hint="walsync check")
-    return usable(found, session.info.dbname)
+    return found
 
 
 def hold_name(slot: str) -> str:

@@ -126,7 +126,7 @@ class Stream:
             with connection.cursor() as cursor:
                 cursor.start_replication_expert(_command(slot, publication, start, messages=messages), decode=False)  # type: ignore[attr-defined]
         except pg.ObjectInUse as error:
-            raise SlotActive("WS2405", str(error).strip(), hint="stop the other instance, or wait for it") from error
+            raise _slot_active(str(error).strip()) from error
         except psycopg2.Error as error:
             raise source_error(error) from error
         return cls(connection, start, sender_timeout_seconds)
@@ -245,8 +245,15 @@ def _refuse_another(connection: Connection, expected: Identity) -> None:
         )
 
 
+def _slot_active(message: str) -> SlotActive:
+    return SlotActive("WS2405", message, hint="stop the other instance, or wait for it")
+
+
 def _refuse_gap(connection: Connection, name: str, start: LSN) -> None:
-    confirmed = slots.require_usable(connection, name)
+    slot = slots.require(connection, name)
+    confirmed = slots.usable(slot, connection.info.dbname)
+    if slot.active_pid not in (None, connection.get_backend_pid()):  # who reads it moves it: asked once it is free
+        raise _slot_active(f"replication slot {name} is active for PID {slot.active_pid}")
     if confirmed > start:
         # Another instance had it meanwhile, or somebody advanced it: each target's checkpoint tells which.
         raise SourceChanged(
