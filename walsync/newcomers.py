@@ -110,11 +110,12 @@ class Newcomers:
 
     async def _join(self) -> None:
         path = self._path
-        async with path.snapshots.join() as snapshot:
+        # The stream's slot first: where the server has no room for it, no row is read in vain.
+        async with path.snapshots.join() as snapshot, path.upstream.copied(path.prepared, snapshot.slot) as stream_from:
             for one in self._joining.values():
                 await self._copying.copy(one, snapshot, partial(self._beside.stage, one.table))
             feed = self._make_feed(snapshot.lsn)
-            stream = await path.upstream.open_copied(path.prepared, snapshot.slot, snapshot.lsn)
+            stream = await stream_from(snapshot.lsn)
         await self._read(stream, feed)
 
     def _make_feed(self, start: LSN) -> Feed:

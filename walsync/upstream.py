@@ -6,7 +6,7 @@ Everything blocking runs in a thread, one call at a time on one ordinary session
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
@@ -24,6 +24,7 @@ from walsync.checkpoint.registry import (
 from walsync.errors import Fenced, SourceRefused, SourceUnavailable
 from walsync.logs import Logger
 from walsync.lsn import LSN
+from walsync.opening import opened
 from walsync.postgres import Connection, run_name
 from walsync.published import Published, look, publish
 from walsync.snapshot.export import ExportedSnapshot
@@ -41,7 +42,7 @@ from walsync.source.session import (
     source_error,
 )
 from walsync.source.settings import SourceSettings
-from walsync.source.stream import SlotActive, Stream
+from walsync.source.stream import SlotActive, SlotCopy, Stream
 from walsync.source.table import Table
 from walsync.target.base import Writer
 
@@ -112,7 +113,7 @@ class Upstream:
 
     async def open_stream(self, prepared: Prepared, start: LSN, writer: Writer) -> Stream:
         """Take the slot and stream from `start`; SlotActive while another session has it."""
-        return await asyncio.to_thread(
+        return await opened(
             lambda: Stream.open(
                 self._dsn,
                 identity=prepared.identity,
@@ -136,25 +137,31 @@ class Upstream:
         ]
         if not names:
             raise SourceUnavailable("WS2408", f"no slot holds what committed since {start}", hint="walsync status")
-        return await self.open_copied(prepared, names[0], start)
+        async with self.copied(prepared, names[0]) as stream_from:
+            return await stream_from(start)
 
-    async def open_copied(self, prepared: Prepared, slot: str, start: LSN) -> Stream:
-        """Stream from `start` through a temporary copy of a slot, which may be in use; SourceUnavailable: try again."""
-        copied_as = self._copy_name("catch")
+    @asynccontextmanager
+    async def copied(self, prepared: Prepared, slot: str) -> AsyncIterator[Callable[[LSN], Awaitable[Stream]]]:
+        """Copy a slot, which may be in use; gives what opens a stream from the copy. SourceUnavailable: try again.
+
+        The copy ends with the block, or with the stream.
+        """
         try:
-            return await asyncio.to_thread(
-                lambda: Stream.open(
+            copy = await opened(
+                lambda: SlotCopy.take(
                     self._dsn,
                     identity=prepared.identity,
                     slot=slot,
-                    copied_as=copied_as,
-                    publication=self._settings.publication,
-                    start=start,
+                    name=self._copy_name("catch"),
                     application_name=f"{self._name} catch up",
                 )
             )
         except SourceRefused as error:
             raise SourceUnavailable(error.code, error.message, hint=error.hint) from error
+        try:
+            yield lambda start: opened(lambda: copy.stream(self._settings.publication, start))
+        finally:
+            await asyncio.to_thread(copy.close)
 
     async def draw_writer(self, prepared: Prepared) -> Writer:
         """Draw the epoch of the next attempt to take the slot."""

@@ -1,16 +1,20 @@
 """A server with too few slots or walsenders: whatever waits for one says so, by its own code, and the others go on."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from functools import partial
 
 import pytest
 from fix_isolation import ROWS, insert, on_own_server, park, until_dropped, until_near_has
 from fix_postgres import Database, Server
 from fix_proxy import Proxy
-from fix_replication import Replication, Running
+from fix_replication import SECONDS, Replication, Running
+from fix_walsync import eventually_async
+from structlog.testing import capture_logs
 
 from walsync.demo.engines import PostgresServer
+from walsync.errors import SourceUnavailable
+from walsync.postgres import Connection
 from walsync.source.session import open_replication
 from walsync.status import TargetState
 
@@ -18,13 +22,21 @@ FILL = "SELECT pg_create_physical_replication_slot(%s)"
 FREE = "SELECT pg_drop_replication_slot(%s)"
 
 
-@contextmanager
-def taken(source: Database, what: str, number: int = 1) -> Iterator[None]:
+@asynccontextmanager
+async def taken(source: Database, what: str, number: int = 1) -> AsyncIterator[None]:
     """Let somebody else have slots, or walsenders, until the end of the block."""
+
+    def walsender() -> Connection | None:
+        with suppress(SourceUnavailable):  # the server may not have noticed yet that a session has ended
+            return open_replication(source.dsn, "of somebody else")
+        return None
+
     with ExitStack() as stack:
         for each in range(number):
             if what == "walsender":
-                stack.enter_context(closing(open_replication(source.dsn, "of somebody else")))
+                found = await eventually_async(walsender, SECONDS, "a walsender to be free")
+                assert found is not None
+                stack.enter_context(closing(found))
             else:
                 source.execute(FILL, f"others_{each}")
                 stack.callback(source.execute, FREE, f"others_{each}")
@@ -43,7 +55,7 @@ async def test_a_target_that_finds_no_walsender_to_catch_up_on_says_so(
     async with apart.running() as running:
         await running.until_streaming()
         await park(apart, running, away, last=300)
-        with taken(apart.source, "walsender"):
+        async with taken(apart.source, "walsender"):
             away.accept()
             await running.until(partial(lacks_a_walsender, running), "no walsender to be left to catch up on")
             insert(apart, 301, 310)
@@ -82,10 +94,13 @@ async def test_tables_that_cannot_join_for_want_of_room_are_a_warning_and_join_w
     async with apart.running() as running:
         await running.until_streaming()
         await running.caught_up()
-        with taken(apart.source, what, number):
-            assert running.pipeline.session is not None
-            running.pipeline.session.deliveries["far"].copy_again(["public.t"])
-            await running.until(lambda: running.progress("far").joining_error, "the table to find no room")
+        assert running.pipeline.session is not None
+        delivery = running.pipeline.session.deliveries["far"]
+        async with taken(apart.source, what, number):
+            with capture_logs() as logs:
+                delivery.copy_again(["public.t"])
+                await running.until(lambda: running.progress("far").joining_error, "the table to find no room")
+            assert "table_copied" not in {line["event"] for line in logs}  # it would be for nothing
             warning = (await running.status()).targets[1].warning
             assert warning is not None
             assert warning.code == code
@@ -93,7 +108,7 @@ async def test_tables_that_cannot_join_for_want_of_room_are_a_warning_and_join_w
             insert(apart, 1, 3)
             await running.until(lambda: all(has(database, 4) for database in apart.targets.values()), "both to go on")
             assert running.state("far") is TargetState.STREAMING
-        await running.until(lambda: not running.pipeline.session.deliveries["far"].ordered, "the order to be done")  # type: ignore[union-attr]
+        await running.until(lambda: delivery.is_complete, "the order to be done")
         await running.caught_up()
         assert (await running.status()).targets[1].warning is None
     apart.assert_equal(ROWS)

@@ -13,6 +13,7 @@ import psycopg2
 from walsync.errors import SourceRefused
 from walsync.identifier import quote
 from walsync.lsn import LSN, ZERO
+from walsync.opening import opened
 from walsync.pgoutput.message import Type
 from walsync.reader import Reader
 from walsync.source import publication as publications
@@ -91,11 +92,11 @@ class TransactionStream:
             await reading.aclose()
 
     async def _read(self) -> AsyncGenerator[Transaction, None]:
-        opened = await asyncio.to_thread(self._open)
+        stream = await opened(self._open)
         queue = _Queue(self._max_bytes)
         assembler = Assembler()
         assembler.types = self.types
-        reader = Reader(opened, queue.put, assembler)
+        reader = Reader(stream, queue.put, assembler)
         queue.reader = self._reader = reader
         self._given = self._acknowledged = self._idle = ZERO
         reading = asyncio.create_task(asyncio.to_thread(reader.run))

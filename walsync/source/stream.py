@@ -5,8 +5,8 @@ It does not decode, and it confirms nothing but what `confirm` was told.
 
 import socket
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from struct import Struct
 from typing import Final, NamedTuple, Self, TypeAlias
 
@@ -83,37 +83,18 @@ class Stream:
 
     @classmethod
     def open(
-        cls,
-        dsn: str,
-        *,
-        identity: Identity,
-        slot: str,
-        publication: str,
-        start: LSN,
-        application_name: str,
-        copied_as: str | None = None,
+        cls, dsn: str, *, identity: Identity, slot: str, publication: str, start: LSN, application_name: str
     ) -> Self:
         """Take the slot and stream everything that commits at or after `start`.
 
         A position means something on its own cluster and timeline only: `identity` is the one that `start` is of.
         The server raises a start below the slot's confirmed_flush_lsn in silence, which would be a gap: it is read on
-        the same session first, and a start below it is refused. With `copied_as` a copy of the slot is streamed from,
-        which ends with the session; the slot itself may be in use.
+        the same session first, and a start below it is refused.
         """
-        connection = open_replication(dsn, application_name)
-        try:
-            refuse_standby(connection)
-            _refuse_another(connection, identity)
-            if copied_as is not None:
-                slots.copy(connection, slot, copied_as, temporary=True)
-            _refuse_gap(connection, copied_as or slot, start)
-            return cls.start(connection, slot=copied_as or slot, publication=publication, start=start)
-        except psycopg2.Error as error:
-            connection.close()
-            raise source_error(error) from error
-        except BaseException:
-            connection.close()
-            raise
+        connection = _session(dsn, application_name, identity)
+        with _closed_on_error(connection):
+            _refuse_gap(connection, slot, start)
+            return cls.start(connection, slot=slot, publication=publication, start=start)
 
     @classmethod
     def start(cls, connection: Connection, *, slot: str, publication: str, start: LSN, messages: bool = False) -> Self:
@@ -219,6 +200,56 @@ class Stream:
     def _refuse_silence(self) -> None:
         if self._asked_at is not None and time.monotonic() - self._asked_at > SILENCE_SECONDS:
             raise SourceUnavailable("WS2002", f"the source has not answered for {SILENCE_SECONDS:.0f} s")
+
+
+class SlotCopy:
+    """A temporary slot that stands where another one stands, and a session for the stream that begins there later."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+        self._is_streaming = False
+
+    @classmethod
+    def take(cls, dsn: str, *, identity: Identity, slot: str, name: str, application_name: str) -> Self:
+        """Copy a slot, which may be in use; the copy ends with its session."""
+        connection = _session(dsn, application_name, identity)
+        with _closed_on_error(connection):
+            slots.copy(connection, slot, name, temporary=True)
+        return cls(connection, name)
+
+    def stream(self, publication: str, start: LSN) -> Stream:
+        """Stream from the copy as `Stream.open` does; the session is the stream's from now on."""
+        with _closed_on_error(self._connection):
+            _refuse_gap(self._connection, self._name, start)
+            stream = Stream.start(self._connection, slot=self._name, publication=publication, start=start)
+        self._is_streaming = True
+        return stream
+
+    def close(self) -> None:
+        """End the session, unless it is a stream's."""
+        if not self._is_streaming:
+            self._connection.close()
+
+
+def _session(dsn: str, application_name: str, identity: Identity) -> Connection:
+    connection = open_replication(dsn, application_name)
+    with _closed_on_error(connection):
+        refuse_standby(connection)
+        _refuse_another(connection, identity)
+    return connection
+
+
+@contextmanager
+def _closed_on_error(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except psycopg2.Error as error:
+        connection.close()
+        raise source_error(error) from error
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _command(slot: str, publication: str, start: LSN, *, messages: bool) -> str:
