@@ -61,6 +61,13 @@ def hold(replication: Replication) -> object:
     return slot_row(replication, "confirmed_flush_lsn", "_hold")
 
 
+def registered(replication: Replication, name: str = "far") -> str:
+    """Return where a target is in its life, as the registry has it."""
+    return "".join(
+        state for (state,) in replication.source.execute("SELECT state FROM walsync.target WHERE name = %s", name)
+    )
+
+
 async def park(replication: Replication, running: Running, away: Proxy, *, first: int = 1, last: int) -> None:
     """Close the way to one target, and change more than the backlog holds."""
     away.go_away()
@@ -68,6 +75,7 @@ async def park(replication: Replication, running: Running, away: Proxy, *, first
     await until_near_has(replication, running, last + 1)
     await running.until(lambda: running.state("far") is TargetState.PARKED, "the one to be parked")
     await running.until(lambda: hold(replication) is not None, "the hold slot")
+    await running.until(lambda: registered(replication) == "parked", "the registry to know")
 
 
 async def until_near_has(replication: Replication, running: Running, count: int) -> None:

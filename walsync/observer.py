@@ -10,8 +10,7 @@ from walsync.lsn import LSN
 from walsync.pipeline import Pipeline
 from walsync.retaining import Retaining
 from walsync.session import Session
-from walsync.source.slot import Slot
-from walsync.source.stream import SlotActive
+from walsync.source.slot import Slot, SlotActive
 from walsync.status import (
     BacklogStatus,
     BlockedBy,

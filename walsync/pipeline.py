@@ -30,7 +30,8 @@ from walsync.lsn import LSN
 from walsync.metrics import Metrics
 from walsync.retaining import Retaining
 from walsync.session import Session
-from walsync.source.stream import SlotActive, SourceChanged, Stream
+from walsync.source.slot import SlotActive
+from walsync.source.stream import SourceChanged, Stream
 from walsync.status import TargetState
 from walsync.target.selection import select
 from walsync.upstream import Upstream

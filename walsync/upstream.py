@@ -42,7 +42,8 @@ from walsync.source.session import (
     source_error,
 )
 from walsync.source.settings import SourceSettings
-from walsync.source.stream import SlotActive, SlotCopy, Stream
+from walsync.source.slot import SlotActive
+from walsync.source.stream import SlotCopy, Stream
 from walsync.source.table import Table
 from walsync.target.base import Writer
 

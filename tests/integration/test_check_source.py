@@ -1,5 +1,6 @@
 """`walsync check` and the source: every finding, provoked on real servers."""
 
+import asyncio
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -12,8 +13,8 @@ import pytest
 from fix_check import PASSWORD, NewRole, configuration, problems, role_of, the_problem
 from fix_postgres import Database, Server
 from fix_proxy import Proxy, address
-from fix_replication import Replication
-from fix_walsync import free_port
+from fix_replication import Replication, uncommitted
+from fix_walsync import eventually_async, free_port
 from psycopg2.extensions import make_dsn
 from psycopg2.extras import LogicalReplicationConnection
 
@@ -21,6 +22,7 @@ from walsync.check.doctor import examine
 from walsync.check.finding import Severity
 from walsync.demo.engines import PostgresServer
 from walsync.service import run
+from walsync.source import slot as slots
 from walsync.source.session import open_replication
 
 
@@ -222,6 +224,19 @@ async def test_a_slot_that_something_else_reads_is_a_warning(users: Database, ta
         found = await the_problem(config, "WS2908")
     assert found.severity is Severity.WARNING
     assert "(somebody)" in found.message
+
+
+async def test_a_slot_that_is_being_created_is_no_trouble(users: Database, target: Database) -> None:
+    config = configuration(users.dsn, target.dsn)
+    there = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s"
+    with closing(open_replication(users.dsn, "test")) as replication:
+        with uncommitted(users, "CREATE TABLE not_yet (id int)"):
+            creating = asyncio.create_task(asyncio.to_thread(slots.create, replication, config.source.slot))
+            await eventually_async(lambda: users.execute(there, config.source.slot), 30, "the slot to be there")
+            report = await examine(config)
+        await creating
+    assert not report.has_errors
+    assert any("is being created by pid" in finding.message for finding in report.findings)
 
 
 @contextmanager

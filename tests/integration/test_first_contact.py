@@ -4,18 +4,16 @@ from contextlib import suppress
 from threading import Event
 
 import psycopg2
-from fix_isolation import ROWS, hold, insert, until_dropped, until_near_has
+from fix_isolation import ROWS, hold, insert, registered, until_dropped, until_near_has
 from fix_proxy import Proxy
 from fix_replication import Replication, Running
 
 from walsync.status import TargetState
 
-REGISTERED = "SELECT state FROM walsync.target WHERE name = 'far'"
-
 
 def state_in_registry(apart: Replication) -> str:
     with suppress(psycopg2.errors.UndefinedTable):
-        return "".join(state for (state,) in apart.source.execute(REGISTERED))
+        return registered(apart)
     return ""
 
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
-from fix_isolation import ROWS, hold, insert, on_own_server, rows
+from fix_isolation import ROWS, hold, insert, on_own_server, registered, rows
 from fix_postgres import Database, Server
 from fix_proxy import NewLine, Proxy
 from fix_replication import SECONDS, Command, Replication, slot_row
@@ -171,9 +171,8 @@ def part(apart: Replication, away: Proxy) -> None:
     """Let one target fall behind until the hold slot is its own, and more WAL come than is worth a move of the slot."""
     away.go_away()
     insert(apart, 1, 300)
-    state = "SELECT state FROM walsync.target WHERE name = 'far'"
     eventually(lambda: rows(apart, "near") == 301, SECONDS, "the one that streams to have all rows")
-    eventually(lambda: apart.source.execute(state) == [("parked",)], SECONDS, "the one that is away to be parked")
+    eventually(lambda: registered(apart) == "parked", SECONDS, "the one that is away to be parked")
     for _ in range(2):
         apart.source.execute("SELECT pg_logical_emit_message(false, 'test', 'an empty segment is not left')")
         apart.source.execute("SELECT pg_switch_wal()")
@@ -244,8 +243,7 @@ def is_done(apart: Replication, step: bytes) -> bool:
     """Tell whether the source has taken a step."""
     if b"replication_slot" in step:
         return (hold(apart) is None) == (b"drop" in step)
-    [(state,)] = apart.source.execute("SELECT state FROM walsync.target WHERE name = 'far'")
-    return str(state).encode() in step
+    return registered(apart).encode() in step
 
 
 def is_replaced(apart: Replication, step: bytes, ahead: object) -> bool:

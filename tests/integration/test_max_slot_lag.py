@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from fix_isolation import ROWS, hold, insert, on_own_server, park, until_dropped, until_near_has
+from fix_isolation import ROWS, hold, insert, on_own_server, park, registered, until_dropped, until_near_has
 from fix_postgres import Database, Server
 from fix_proxy import NewLine, Proxy
 from fix_replication import Replication, Running, checkpoint, locked, slot_row
@@ -56,11 +56,6 @@ def restart(replication: Replication) -> LSN:
     return LSN.parse(lsn)
 
 
-def registered(replication: Replication, name: str = "far") -> str:
-    [(state,)] = replication.source.execute("SELECT state FROM walsync.target WHERE name = %s", name)
-    return str(state)
-
-
 async def target(running: Running, name: str = "far") -> TargetStatus:
     return next(one for one in (await running.status()).targets if one.name == name)
 
@@ -92,7 +87,7 @@ async def test_the_wal_of_a_target_is_held_past_the_limit_and_said(bounded: Repl
         assert said.retained_bytes is not None
         assert said.retained_bytes > LIMIT
         assert said.state is TargetState.PARKED
-        assert warning(running, "near") is None
+        await running.until(lambda: warning(running, "near") is None, "the other to have stored where it is")
         away.accept()
         await running.until_streaming()
         await running.caught_up()

@@ -10,9 +10,11 @@ import pytest
 import yaml
 from cbor2 import CBORTag
 from fix_postgres import Database
-from fix_replication import Replication
+from fix_replication import Replication, slot_row
 from fix_walsync import Walsync, eventually
 from surrealdb._surrealdb_ext import AsyncEmbeddedDB
+
+from walsync.lsn import LSN, ZERO
 
 KILLS = 5
 TRANSACTIONS = 30
@@ -93,12 +95,10 @@ def test_every_transaction_is_there_once_after_many_kills(
     compare(replication.source, directory)
 
 
-def confirmed(replication: Replication) -> int:
+def confirmed(replication: Replication) -> LSN:
     """Tell what the slot has been told to be durable."""
-    rows = replication.source.execute(
-        "SELECT (confirmed_flush_lsn - '0/0')::bigint FROM pg_replication_slots WHERE slot_name = %s", replication.slot
-    )
-    return int(rows[0][0]) if rows else 0
+    lsn = slot_row(replication, "confirmed_flush_lsn")
+    return LSN.parse(lsn) if lsn else ZERO  # while it is being created it has none
 
 
 def compare(source: Database, directory: Path) -> None:

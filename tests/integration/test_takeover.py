@@ -13,7 +13,7 @@ import pytest
 import yaml
 from fix_postgres import Database
 from fix_proxy import Proxy, address
-from fix_replication import Command, Replication, locked, slot_row
+from fix_replication import Command, Replication, locked, slot_row, uncommitted
 from fix_rest_api import RestApi, served
 from fix_surrealdb import PASSWORD, USER, VERSIONS, SurrealServer
 from fix_walsync import Walsync, eventually, free_port
@@ -221,14 +221,8 @@ def until_written(command: Command, position: LSN, seconds: float = SECONDS) -> 
     """Wait until a process has stored more than `position`."""
 
     def is_stored() -> bool:
-        assert command.walsync.is_running, command.walsync.output
-        target = command.target(NAME)
-        return (
-            target is not None
-            and target.state is TargetState.STREAMING
-            and target.checkpoint_lsn is not None
-            and target.checkpoint_lsn > position
-        )
+        target = command.target(NAME) if is_streaming(command) else None
+        return target is not None and target.checkpoint_lsn is not None and target.checkpoint_lsn > position
 
     eventually(is_stored, seconds, f"the target to pass {position}")
 
@@ -278,6 +272,44 @@ def test_a_second_process_waits_and_takes_over_when_the_first_is_killed(
     until_written(second, insert(replication, "by the second"), TAKEOVER_SECONDS)
     finish(second)
     assert kind.rows() == ["by the first", "by the second", "copied"]
+
+
+def test_a_process_that_begins_while_another_waits_for_its_slot_waits_for_that(
+    replication: Replication, start: Callable[..., Command], request: pytest.FixtureRequest
+) -> None:
+    kind = postgres(request)
+    with uncommitted(replication.source, "INSERT INTO lines VALUES ('rolled back')"):
+        first = start(kind)
+        eventually(lambda: slot_row(replication, "active_pid"), SECONDS, "the first to create the slot")
+        second = start(kind)
+        until_waiting(replication, second)
+        assert first.log("slot_created") == []
+    first.until_state(TargetState.STREAMING)
+    until_waiting(replication, second)
+    first.walsync.sigkill()
+    until_written(second, insert(replication, "by the second"))
+    finish(second)
+    assert kind.rows() == ["by the second", "copied"]
+
+
+def test_of_processes_that_begin_at_the_same_moment_one_works(
+    replication: Replication, start: Callable[..., Command], request: pytest.FixtureRequest
+) -> None:
+    kind = postgres(request)
+    waiting = [start(kind) for _ in range(3)]
+    for number in range(3):
+        works = eventually(lambda: [one for one in waiting if is_streaming(one)], SECONDS, "one of them to work")
+        assert len(works) == 1
+        waiting.remove(works[0])
+        until_written(works[0], insert(replication, f"line {number}"))
+        works[0].walsync.sigkill()
+    assert kind.rows() == ["copied", "line 0", "line 1", "line 2"]
+
+
+def is_streaming(command: Command) -> bool:
+    assert command.walsync.is_running, command.walsync.output
+    target = command.target(NAME)
+    return target is not None and target.state is TargetState.STREAMING
 
 
 def test_a_process_that_was_frozen_and_replaced_is_fenced_when_it_goes_on(

@@ -192,6 +192,9 @@ def _check_slot(
         except WalsyncError as error:
             report.refused(_WHERE, error)
         return
+    if slot.is_being_created:
+        report.ok(_WHERE, f"slot {settings.slot} is being created by pid {slot.active_pid}")
+        return
     try:
         confirmed = slots.usable(slot, session.info.dbname)
     except WalsyncError as error:

@@ -36,6 +36,18 @@ class Slot:
     failover: bool | None = None
     """Whether standbys may copy it; None before Postgres 17, where none can."""
 
+    @property
+    def is_being_created(self) -> bool:
+        """Whether it waits for the transactions that were writing when its creation began."""
+        return self.confirmed_flush_lsn is None and self.active_pid is not None
+
+
+class SlotActive(SourceUnavailable):
+    """Another session has the slot; waiting for it is right."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("WS2405", message, hint="stop the other instance, or wait for it")
+
 
 @dataclass(frozen=True, slots=True)
 class CreatedSlot:
@@ -86,7 +98,10 @@ def find(session: Connection, name: str) -> Slot | None:
 
 
 def usable(slot: Slot, database: str) -> LSN:
-    """Return where the slot stands, or raise SourceRefused when this slot can never serve the stream."""
+    """Return where the slot stands, or raise SourceRefused when this slot can never serve the stream.
+
+    SlotActive for one that somebody is creating.
+    """
     if slot.plugin != PLUGIN or slot.database != database:
         raise SourceRefused(
             "WS2401",
@@ -94,6 +109,8 @@ def usable(slot: Slot, database: str) -> LSN:
             f"{slot.database or 'none'}, not to {PLUGIN} in {database}",
             hint="give source.slot another name",
         )
+    if slot.is_being_created:
+        raise SlotActive(f"slot {slot.name} is being created by PID {slot.active_pid}")
     if slot.wal_status == "lost" or slot.confirmed_flush_lsn is None:
         raise SourceRefused(
             "WS2402",
@@ -211,6 +228,8 @@ def _create(replication: Connection, command: str, name: str) -> CreatedSlot:
             row = cursor.fetchone()
     except pg.ConfigurationLimitExceeded as error:
         raise _no_room() from error
+    except pg.DuplicateObject as error:
+        raise SlotActive(f"slot {name} has been created by somebody else meanwhile") from error
     except psycopg2.Error as error:
         raise source_error(error) from error
     if row is None:

@@ -20,6 +20,7 @@ from walsync.postgres import Connection
 from walsync.source import slot as slots
 from walsync.source.copy_both import CopyBoth
 from walsync.source.session import Identity, identify, open_replication, refuse_standby, source_error
+from walsync.source.slot import SlotActive
 
 STATUS_INTERVAL_SECONDS: Final = 1.0
 """How often a status update goes out; after every transaction would cost a quarter of the throughput."""
@@ -38,10 +39,6 @@ _EPOCH_2000: Final = 946_684_800  # 2000-01-01 in Unix seconds: Postgres counts 
 _WAL_DATA: Final = Struct("!cQQq")
 _KEEPALIVE: Final = Struct("!cQqB")
 _STATUS: Final = Struct("!cQQQqB")
-
-
-class SlotActive(SourceUnavailable):
-    """Another session streams from the slot; waiting for it is right."""
 
 
 class SourceChanged(SourceUnavailable):
@@ -107,7 +104,7 @@ class Stream:
             with connection.cursor() as cursor:
                 cursor.start_replication_expert(_command(slot, publication, start, messages=messages), decode=False)  # type: ignore[attr-defined]
         except pg.ObjectInUse as error:
-            raise _slot_active(str(error).strip()) from error
+            raise SlotActive(str(error).strip()) from error
         except psycopg2.Error as error:
             raise source_error(error) from error
         return cls(connection, start, sender_timeout_seconds)
@@ -276,15 +273,11 @@ def _refuse_another(connection: Connection, expected: Identity) -> None:
         )
 
 
-def _slot_active(message: str) -> SlotActive:
-    return SlotActive("WS2405", message, hint="stop the other instance, or wait for it")
-
-
 def _refuse_gap(connection: Connection, name: str, start: LSN) -> None:
     slot = slots.require(connection, name)
     confirmed = slots.usable(slot, connection.info.dbname)
     if slot.active_pid not in (None, connection.get_backend_pid()):  # who reads it moves it: asked once it is free
-        raise _slot_active(f"replication slot {name} is active for PID {slot.active_pid}")
+        raise SlotActive(f"replication slot {name} is active for PID {slot.active_pid}")
     if confirmed > start:
         # Another instance had it meanwhile, or somebody advanced it: each target's checkpoint tells which.
         raise SourceChanged(
