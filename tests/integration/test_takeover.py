@@ -359,8 +359,8 @@ def test_a_process_that_was_frozen_with_nothing_to_write_finds_out_at_the_slot(
     if moved_on:
         meanwhile = insert(replication, "meanwhile")
         until_written(second, meanwhile)
-        moved = lambda: LSN.parse(slot_row(replication, "confirmed_flush_lsn")) > meanwhile  # noqa: E731
-        eventually(moved, SECONDS, "the slot to move on")
+        confirmed = partial(slot_row, replication, "confirmed_flush_lsn")
+        eventually(lambda: LSN.parse(confirmed()) > meanwhile, SECONDS, "the slot to move on")
     signal_to(first, signal.SIGCONT)
     assert ended_as_fenced(first) == "WS2409"
     until_written(second, insert(replication, "after"))
