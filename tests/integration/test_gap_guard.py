@@ -3,13 +3,13 @@
 It must stop the target that it is about, and that one only; nothing is streamed over a gap.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
 import yaml
 from fix_postgres import Database, Server
+from fix_proxy import NewLine
 from fix_replication import Command, Replication, checkpoint, locked, slot_row
 from fix_walsync import Walsync, eventually
 
@@ -147,28 +147,19 @@ async def test_a_registered_target_that_is_not_configured_ends_the_process(
     assert "walsync drop --target replica" in caught.value.hint
 
 
-async def test_a_slot_that_is_recreated_while_it_is_read_is_found_at_the_reconnect(replication: Replication) -> None:
-    async with replication.running() as running:
+async def test_a_slot_that_is_recreated_while_it_is_read_is_found_at_the_reconnect(
+    replication: Replication, line_to: NewLine
+) -> None:
+    line = line_to(replication.source)
+    through = replace(replication, changes={"source": {"dsn": line.dsn(replication.source.name)}})
+    async with through.running() as running:
         await running.until_streaming()
         await running.caught_up()
-        await asyncio.to_thread(_recreate_slot_when_free, replication)
+        line.go_away()  # who came back too early would find no slot at all, or keep it from being dropped
+        await running.until(lambda: not slot_row(replication, "active"), "the slot to be free")
+        recreate_slot(replication)
+        line.accept()
         assert await running.until_stopped("replica") == "WS5001"
-
-
-def _recreate_slot_when_free(replication: Replication) -> None:
-    def drop() -> bool:
-        replication.source.execute(
-            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s", replication.slot
-        )
-        rows = replication.source.execute(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
-            " WHERE slot_name = %s AND active_pid IS NULL",
-            replication.slot,
-        )
-        return bool(rows)
-
-    eventually(drop, SECONDS, "the slot to be free for a moment")
-    replication.source.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", replication.slot)
 
 
 def test_drop_mends_it_and_the_next_run_gets_a_new_snapshot(
@@ -178,6 +169,7 @@ def test_drop_mends_it_and_the_next_run_gets_a_new_snapshot(
 ) -> None:
     walsync = walsync_command(yaml.safe_dump(replication.content))
     assert walsync.run("run", "--until-caught-up", "--timeout", "30s") == 0
+    eventually(lambda: not slot_row(replication, "active"), SECONDS, "the slot to be free")
     advance_slot(replication)
     replication.source.execute("INSERT INTO t VALUES (2, 'two')")
     assert walsync.run("run", "--until-caught-up", "--timeout", "30s") == 1
