@@ -245,11 +245,12 @@ async def test_targets_that_begin_together_share_one_snapshot(
             return all(running.state(name) is TargetState.SNAPSHOT for name in ("one", "other"))
 
         await running.until(both_wait, "both targets to wait for a snapshot")
+        await running.until(lambda: source.execute(temporary, ours), "the snapshot to be asked for")
         assert len(source.execute(temporary, ours)) == 1
         blocker.commit()
         await running.until_streaming()
         await running.caught_up()
-        assert source.execute(temporary, ours) == []
+        await running.until(lambda: source.execute(temporary, ours) == [], "the snapshot's slot to go")
     synced = {
         database.execute("SELECT synced_lsn::text FROM walsync.table_state")[0][0] for database in (target, other)
     }
