@@ -27,11 +27,11 @@ async def test_the_command_ends_with_the_rows_of_the_source_whatever_part_of_a_r
         walsync = walsync_command(yaml.safe_dump(content), CF_TOKEN=TOKEN)
         number = 0
         for half in (0, 3, 5, 7):
+            before = await asyncio.to_thread(position, plain)
             walsync.start("run")
             for _ in range(3):
                 number += 1
                 await asyncio.to_thread(source.execute, ROUND.format(n=number))
-            before = await asyncio.to_thread(position, plain)
             await eventually_async(lambda before=before: position(plain) != before, 60, "a round to arrive")  # type: ignore[misc]
             api.half = half
             await asyncio.to_thread(source.execute, ROUND.format(n=number + 100))
