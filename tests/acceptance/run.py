@@ -28,6 +28,7 @@ TARGET_VERSION = 16
 
 EARLY_KILLS = 4
 CATCH_UP_SECONDS = 120
+SESSION_SECONDS = 30
 NOT_OURS_TO_SEE = ("unexpected_error", "target_stopped", "Traceback", "WS3001")
 """What the log never holds in a run without a mistake."""
 
@@ -238,10 +239,12 @@ class AcceptanceRun:
 
     def _leftovers(self) -> list[str]:
         """Find what should have gone: slots, sessions, temporary tables, staged rows, complaints in the log."""
-        found = [f"slot {name}" for (name,) in query(self.source.dsn(), _OTHER_SLOTS)]
+        found: list[str] = []
         for server in (self.source, self.target):
-            eventually(partial(_has_no_session, server.dsn()), 10, "the sessions of walsync to end")
+            eventually(partial(_has_no_session, server.dsn()), SESSION_SECONDS, "the sessions of walsync to end")
             found += [f"temporary table {name} on {server.version}" for (name,) in query(server.dsn(), _TEMPORARY)]
+        # A temporary slot goes with its session.
+        found += [f"slot {name}" for (name,) in query(self.source.dsn(), _OTHER_SLOTS)]
         checkpoints = query(self.target.dsn(), "SELECT slot, target FROM walsync.checkpoint")
         if checkpoints != [("walsync", "replica")]:
             found.append(f"checkpoints {checkpoints}")

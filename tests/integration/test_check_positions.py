@@ -3,6 +3,7 @@
 import pytest
 from fix_check import configuration, problems, the_problem
 from fix_postgres import Database
+from fix_replication import SECONDS
 from fix_walsync import eventually_async
 
 from walsync.config import Config
@@ -18,7 +19,7 @@ async def stopped(users: Database, target: Database) -> Config:
     """Return the configuration of an instance that has copied everything and has ended."""
     config = configuration(users.dsn, target.dsn)
     assert await run(config, until_caught_up=True, timeout=30) == 0
-    await eventually_async(lambda: is_idle(users, config.source.slot), 10, "the slot to be free")
+    await eventually_async(lambda: is_idle(users, config.source.slot), SECONDS, "the slot to be free")
     return config
 
 

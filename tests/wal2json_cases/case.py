@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg2
 from fix_postgres import Connection, Database
+from fix_walsync import eventually
 
 from walsync import wal2json
 from walsync.lsn import LSN
@@ -116,7 +117,13 @@ def recorded(case: Case, database: Database) -> Iterator[Recording]:
     finally:
         describer.close()
         for name in (plugin_slot, slot):
+            # Whoever has read it may have gone a moment ago, and the server not have noticed.
+            eventually(lambda name=name: _is_free(database, name), SECONDS, f"slot {name} to be free")  # type: ignore[misc]
             database.execute("SELECT pg_drop_replication_slot(%s)", name)
+
+
+def _is_free(database: Database, slot: str) -> bool:
+    return database.execute("SELECT active FROM pg_replication_slots WHERE slot_name = %s", slot) == [(False,)]
 
 
 def read(source: Source, end: LSN) -> tuple[list[Transaction], dict[int, Type]]:
