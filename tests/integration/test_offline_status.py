@@ -1,6 +1,6 @@
 """What `walsync status` says while no instance runs: of the hold slot, and of targets that are parked or released."""
 
-from fix_isolation import insert, park
+from fix_isolation import insert, park, until_passed
 from fix_proxy import Proxy
 from fix_replication import Replication
 
@@ -19,6 +19,7 @@ async def test_the_hold_slot_is_shown_and_a_target_that_is_parked_or_released(ap
     async with apart.running() as running:
         await running.until_streaming()
         await park(apart, running, away, last=300)
+        await until_passed(apart, running)
     status = await look(apart.config)
     assert far(status) == ("parked", None, False)
     hold = status.source.hold
