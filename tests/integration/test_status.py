@@ -79,11 +79,13 @@ def interrupted(watching: Walsync, number: int = signal.SIGINT) -> int:
 
 
 def test_json_is_what_the_instance_answers(instance: Walsync, watching: Walsync, port: int) -> None:
+    before = orjson.loads(answer(instance, port) or b"")
     assert watching.run("status", "--json") == 0
     printed_content = orjson.loads(watching.stdout.read_bytes())
-    answered = orjson.loads(answer(instance, port) or b"")
-    assert shape(printed_content) == shape(answered)
-    assert printed_content["targets"][0]["state"] == answered["targets"][0]["state"] == "streaming"
+    after = orjson.loads(answer(instance, port) or b"")
+    # The slot of the snapshot may still be there for the first, and gone for the second.
+    assert shape(printed_content) in (shape(before), shape(after))
+    assert printed_content["targets"][0]["state"] == after["targets"][0]["state"] == "streaming"
 
 
 def shape(content: object) -> object:
