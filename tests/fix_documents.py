@@ -3,7 +3,7 @@
     <!-- not run: needs an account at Cloudflare -->
 
 A block without a language right behind one of `sh` is what that printed. Positions, times, sizes and addresses differ
-from run to run and are not compared; a line `...` stands for any lines.
+from run to run and are not compared, nor is how fast something grows; a line `...` stands for any lines.
 """
 
 import contextlib
@@ -32,6 +32,7 @@ MARK = "@@ end of block @@"
 MASKS = (
     (re.compile(r"\b[0-9A-F]{1,8}/[0-9A-F]{1,8}\b"), "LSN"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.]*(Z|\+00(:00)?)?"), "TIME"),
+    (re.compile(r" \([+-]\d+(\.\d+)? ([kMG]i?)?B/s\)"), ""),  # told only after some seconds of watching
     (re.compile(r"\b\d+(\.\d+)? ([kMG]i?)?B\b"), "SIZE"),
     (re.compile(r"\b\d+\.\d+\b"), "NUMBER"),
     (re.compile(r"\b(127\.0\.0\.1|localhost):\d+\b"), "ADDRESS"),
