@@ -360,7 +360,7 @@ async def test_another_process_that_writes_makes_the_target_wait_not_fail(make: 
         writing = asyncio.create_task(target.write(batch(START, 200, SOURCE.insert(USERS, "1", "a", "b"))))
         client = target._client
         assert isinstance(client, EmbeddedClient)
-        await eventually_async(lambda: client.waits_for_lock, 20, "the target to wait")
+        await eventually_async(lambda: client.waits_for_lock, 30, "the target to wait")
         other.execute("COMMIT")
         await writing
     assert rows(tmp_path / "replica", USERS) == [[(1, "a", "b")]]
