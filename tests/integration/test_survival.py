@@ -20,7 +20,9 @@ from walsync.status import SourceState, TargetState
 
 SECONDS = 30.0
 TAKEOVER_SECONDS = 10.0
-TIMEOUT = "2s"
+TIMEOUT_SECONDS = 5
+"""Of a walsender; walsync speaks every second, and later on a busy machine."""
+
 ROWS = "SELECT id, name FROM t ORDER BY id"
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t VALUES (0, 'before')"
 
@@ -29,7 +31,7 @@ TABLE = "CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t VALUES (0
 def replication(source: Database, target: Database) -> Replication:
     """One table between the shared servers, read by a session that the server is quick to give up on."""
     source.execute(TABLE)
-    dsn = make_dsn(source.dsn, options=f"-c wal_sender_timeout={TIMEOUT}")
+    dsn = make_dsn(source.dsn, options=f"-c wal_sender_timeout={TIMEOUT_SECONDS}s")
     return Replication(source, {"replica": target}, ["public.t"], {"source": {"dsn": dsn}})
 
 
@@ -97,7 +99,9 @@ async def test_the_server_is_answered_while_a_target_is_busy_for_longer_than_its
         with locked(replication.targets["replica"], "t"):
             insert(replication, 1)
             began = replication.source.execute("SELECT now()")[0][0]
-            await running.until(lambda: _seconds_since(replication, began) > 5, "twice the timeout to pass")
+            await running.until(
+                lambda: _seconds_since(replication, began) > 2 * TIMEOUT_SECONDS, "twice the timeout to pass"
+            )
         await running.caught_up()
         assert slot_row(replication, "active_pid") == pid
     replication.assert_equal(ROWS)
@@ -117,7 +121,7 @@ async def test_the_server_is_answered_while_the_backlog_is_full(replication: Rep
             assert session is not None
             await running.until(lambda: session.main.backlog.is_full, "the backlog to be full")
             began = small.source.execute("SELECT now()")[0][0]
-            await running.until(lambda: _seconds_since(small, began) > 5, "twice the timeout to pass")
+            await running.until(lambda: _seconds_since(small, began) > 2 * TIMEOUT_SECONDS, "twice the timeout to pass")
         await running.caught_up()
         assert slot_row(small, "active_pid") == pid
     small.assert_equal("SELECT count(*), sum(id) FROM t")
