@@ -243,7 +243,7 @@ class AcceptanceRun:
         for server in (self.source, self.target):
             eventually(partial(_has_no_session, server.dsn()), SESSION_SECONDS, "the sessions of walsync to end")
             found += [f"temporary table {name} on {server.version}" for (name,) in query(server.dsn(), _TEMPORARY)]
-        # A temporary slot goes with its session.
+        # Not before: a temporary slot ends with its session.
         found += [f"slot {name}" for (name,) in query(self.source.dsn(), _OTHER_SLOTS)]
         checkpoints = query(self.target.dsn(), "SELECT slot, target FROM walsync.checkpoint")
         if checkpoints != [("walsync", "replica")]:
