@@ -119,6 +119,7 @@ def test_a_reader_never_sees_half_a_transaction_nor_a_position_that_goes_back(
         workload.start()
         try:
             pace.kill(KILLS)
+            eventually(lambda: observer.failures or len(observer.seen) > KILLS, SECONDS, "enough to have been seen")
         finally:
             workload.stop()
         pace.drain()
