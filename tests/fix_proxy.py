@@ -49,7 +49,6 @@ class Proxy:
         self.port = free_port()
         self._server = (host, port)
         self._changed = threading.Condition(threading.RLock())  # guards what follows
-        self._is_closed = False
         self._listener: socket.socket | None = None
         self._links: set[_Link] = set()
         self._threads: list[threading.Thread] = []
@@ -141,8 +140,6 @@ class Proxy:
 
     def close(self) -> None:
         """Cut everything and end."""
-        with self._changed:
-            self._is_closed = True
         self.go_away()
         for thread in self._threads:
             thread.join(JOIN_SECONDS)
@@ -159,9 +156,9 @@ class Proxy:
                 client, _ = listener.accept()
             except OSError:  # refuse() closed it
                 return
-            self._connect(client)
+            self._connect(client, listener)
 
-    def _connect(self, client: socket.socket) -> None:
+    def _connect(self, client: socket.socket, listener: socket.socket) -> None:
         try:
             server = socket.create_connection(self._server)
         except OSError:  # the server is away: the client sees its connection end
@@ -169,7 +166,7 @@ class Proxy:
             return
         link = _Link(client, server)
         with self._changed:
-            if self._is_closed:
+            if self._listener is not listener:  # refused meanwhile, and nothing would cut it
                 link.close()
                 return
             self._links.add(link)
