@@ -220,32 +220,38 @@ async def test_a_target_without_room_is_tried_again(target: Database, make: Call
     assert (raised.value.code, raised.value.transient) == ("WS4105", True)
 
 
-def add_trigger(target: Database, work: str) -> None:
-    """Have the target do something of its own before each row."""
+def add_trigger(target: Database, work: str, when: str = "BEFORE INSERT") -> None:
+    """Have the target do something of its own for each row."""
     target.execute(
         f"CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {work}; RETURN NEW; END $$;"
-        " CREATE TRIGGER own BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION own();"
+        f" CREATE TRIGGER own {when} ON users FOR EACH ROW EXECUTE FUNCTION own();"
         " ALTER TABLE users ENABLE ALWAYS TRIGGER own"
     )
 
 
 async def test_a_deadlock_with_another_session_is_tried_again(target: Database, make: Callable[..., Target]) -> None:
-    replica = await opened(make(collapse=False, options="-c deadlock_timeout=3s"), USERS)
+    replica = await opened(make(collapse=False, options="-c deadlock_timeout=100ms"), USERS)
     await replica.write(batch(START, START + 100, SOURCE.insert(USERS, "1", "a"), SOURCE.insert(USERS, "2", "b")))
+    add_trigger(target, "IF NEW.name = 'c' THEN PERFORM pg_advisory_xact_lock(1); END IF", "AFTER UPDATE")
     with closing(psycopg2.connect(target.dsn)) as other, other.cursor() as cursor:
         cursor.execute("SET deadlock_timeout = '1h'")
         cursor.execute("UPDATE users SET name = 'x' WHERE id = 2")
+        # Between its two rows the target stands still, until the other session waits for the first: a server looks for
+        # a deadlock once per wait, and the wait that makes one is to be the target's.
+        target.execute("SELECT pg_advisory_lock(1)")
         changes = [SOURCE.update(USERS, "1", "c"), SOURCE.update(USERS, "2", "d")]
         writing = asyncio.create_task(replica.write(batch(START + 100, START + 200, *changes)))
-        await eventually_async(partial(waits_for_a_row, target), SECONDS, "the target to wait for the other session")
-        waiting = asyncio.to_thread(cursor.execute, "UPDATE users SET name = 'y' WHERE id = 1")
+        await eventually_async(partial(waits_for_a, "advisory", target), SECONDS, "the target to have the first row")
+        waiting = asyncio.create_task(asyncio.to_thread(cursor.execute, "UPDATE users SET name = 'y' WHERE id = 1"))
+        await eventually_async(partial(waits_for_a, "transactionid", target), SECONDS, "the other session to wait")
+        target.execute("SELECT pg_advisory_unlock(1)")
         code, _ = await asyncio.gather(code_of(writing), waiting)
         other.rollback()
     assert code == "WS4106"
 
 
-def waits_for_a_row(target: Database) -> bool:
-    return target.execute("SELECT pid FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'") != []
+def waits_for_a(lock: str, target: Database) -> bool:
+    return target.execute("SELECT pid FROM pg_locks WHERE NOT granted AND locktype = %s", lock) != []
 
 
 async def test_a_table_that_goes_during_the_run_stops_the_target(target: Database, make: Callable[..., Target]) -> None:
