@@ -54,7 +54,7 @@ async def test_a_slot_that_was_idle_for_too_long_costs_its_targets_a_snapshot_an
     apart = on_own_server(apart, start_server(18, idle_replication_slot_timeout="1s"), new_database)
     async with apart.running() as running:
         await running.until_streaming()
-        copied = running.progress("near").copied_rows
+        copied = dict(running.progress("near").copied_rows)
         await park(apart, running, away, last=300)
 
         def lost() -> bool:
@@ -130,7 +130,7 @@ async def test_the_hold_slot_moves_on_when_the_one_furthest_behind_is_back(
     )
     async with three.running() as running:
         await running.until_streaming()
-        copied = {name: running.progress(name).copied_rows for name in three.targets}
+        copied = {name: dict(running.progress(name).copied_rows) for name in three.targets}
         await park(three, running, away, last=300)
         lacks = running.progress("far").checkpoint
         for _ in range(3):
@@ -165,6 +165,8 @@ def test_a_hold_slot_that_finds_no_room_is_counted_as_long_as_there_is_none(
     apart = on_own_server(apart, start_server(18, max_replication_slots="3"), new_database)
     command = start_command(apart)
     command.until_streaming(apart.targets)
+    slots = "SELECT count(*) FROM pg_replication_slots"
+    eventually(lambda: apart.source.execute(slots) == [(1,)], SECONDS, "the slot of the first copy to go")
     for name in ("one", "two"):
         apart.source.execute("SELECT pg_create_physical_replication_slot(%s)", name)
     assert sample(command, "walsync_hold_slot_retained_bytes") == 0

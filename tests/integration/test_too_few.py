@@ -1,12 +1,14 @@
 """A server with too few slots or walsenders: whatever waits for one says so, by its own code, and the others go on."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from functools import partial
 
+import psycopg2
 import pytest
 from fix_isolation import ROWS, insert, on_own_server, park, until_dropped, until_near_has
-from fix_postgres import Database, Server
+from fix_postgres import Database, Rows, Server
 from fix_proxy import Proxy
 from fix_replication import SECONDS, Replication, Running
 from fix_walsync import eventually_async
@@ -16,7 +18,7 @@ from walsync.demo.engines import PostgresServer
 from walsync.errors import SourceUnavailable
 from walsync.postgres import Connection
 from walsync.source.session import open_replication
-from walsync.status import TargetState
+from walsync.status import TargetState, TargetStatus
 
 FILL = "SELECT pg_create_physical_replication_slot(%s)"
 FREE = "SELECT pg_drop_replication_slot(%s)"
@@ -26,10 +28,16 @@ FREE = "SELECT pg_drop_replication_slot(%s)"
 async def taken(source: Database, what: str, number: int = 1) -> AsyncIterator[None]:
     """Let somebody else have slots, or walsenders, until the end of the block."""
 
+    # The server may not have noticed yet that a session has ended, whose the slot or the walsender was.
     def walsender() -> Connection | None:
-        with suppress(SourceUnavailable):  # the server may not have noticed yet that a session has ended
+        with suppress(SourceUnavailable):
             return open_replication(source.dsn, "of somebody else")
         return None
+
+    def slot(name: str) -> Rows:
+        with suppress(psycopg2.errors.ConfigurationLimitExceeded):
+            return source.execute(FILL, name)
+        return []
 
     with ExitStack() as stack:
         for each in range(number):
@@ -38,8 +46,9 @@ async def taken(source: Database, what: str, number: int = 1) -> AsyncIterator[N
                 assert found is not None
                 stack.enter_context(closing(found))
             else:
-                source.execute(FILL, f"others_{each}")
-                stack.callback(source.execute, FREE, f"others_{each}")
+                name = f"others_{each}"
+                await eventually_async(partial(slot, name), SECONDS, "a slot to be free")
+                stack.callback(source.execute, FREE, name)
         yield
 
 
@@ -60,13 +69,22 @@ async def test_a_target_that_finds_no_walsender_to_catch_up_on_says_so(
             await running.until(partial(lacks_a_walsender, running), "no walsender to be left to catch up on")
             insert(apart, 301, 310)
             await until_near_has(apart, running, 311)
-            far = next(target for target in (await running.status()).targets if target.name == "far")
+            far = await told_with_an_error(running, "far")
             assert far.last_error is not None
             assert (far.state, far.last_error.code) == (TargetState.PARKED, "WS2901")
             assert "max_wal_senders" in far.last_error.hint
         await running.until_streaming()
         await until_dropped(apart, running)
     apart.assert_equal(ROWS)
+
+
+async def told_with_an_error(running: Running, name: str) -> TargetStatus:
+    """Return what /status says of a target that fails again and again; each attempt begins without an error."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            found = next(target for target in (await running.status()).targets if target.name == name)
+            if found.last_error is not None:
+                return found
 
 
 def lacks_a_walsender(running: Running) -> bool:
