@@ -55,6 +55,8 @@ async def test_tables_that_are_new_join_while_the_others_go_on(three: Replicatio
             assert not status.is_ready
         await running.caught_up()
         three.assert_equal(*ALL)
+        # What brought the rows may still be closing.
+        await running.until(lambda: running.progress("near").synced.keys() == set(TABLES), "that to be noted")
         assert (await running.status()).targets[0].is_ready
         for table in ("t", "u", "v"):
             three.source.execute(f"INSERT INTO {table} VALUES (5, 'later', 5); DELETE FROM {table} WHERE id = 2")
@@ -133,6 +135,7 @@ def test_a_snapshot_on_demand_is_never_seen_empty_nor_half_and_brings_nothing_ba
     target.execute("DELETE FROM u WHERE id % 7 = 0 AND id > 9")  # what the order is to mend
     lacking = counts(target)[0]
     with Watched(partial(counts, target)) as watched:
+        eventually(lambda: watched.seen, SECONDS, "the first look")
         ordering = Walsync(command.walsync.config_path, command.walsync.cwd / "ordering")
         ordering.cwd.mkdir()
         assert ordering.run("snapshot", "--target", "near", "--table", "public.u", timeout=SECONDS) == 0
