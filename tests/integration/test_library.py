@@ -49,8 +49,9 @@ async def take(transactions: AsyncIterator[walsync.Transaction], count: int) -> 
 
 
 async def first_after_all(source: Database) -> list[str]:
-    """Tell which transaction a new loop begins with."""
+    """Tell which transaction a new loop begins with, once the server has noticed the end of the last one."""
     insert(source, 1000)
+    await eventually_async(lambda: not is_active(source), SECONDS, "the slot to be free")
     async with stream(source) as again:
         [transaction] = await take(aiter(again), 1)
     return ids(transaction)
@@ -272,7 +273,9 @@ def test_the_code_of_the_document_reads_frames(published: Database) -> None:
 
 
 def is_active(source: Database, name: str = "") -> bool:
-    rows = source.execute("SELECT active FROM pg_replication_slots WHERE slot_name = %s", name or source.name)
+    # While it is being created it is active, too, and does not have yet what commits.
+    active = "SELECT active AND confirmed_flush_lsn IS NOT NULL FROM pg_replication_slots WHERE slot_name = %s"
+    rows = source.execute(active, name or source.name)
     return bool(rows and rows[0][0])
 
 
