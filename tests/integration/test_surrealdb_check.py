@@ -13,7 +13,6 @@ from fix_check import PASSWORD, configuration, problems, the_problem
 from fix_postgres import Database
 from fix_surrealdb import PASSWORD as ROOT
 from fix_surrealdb import USER
-from fix_walsync import free_port
 
 from walsync.check.reasons import REASONS
 
@@ -64,8 +63,8 @@ def keys(**changes: object) -> Callable[[ServerBench], dict[str, object]]:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (keys(url=f"ws://127.0.0.1:{free_port()}/rpc"), "WS4101"),
-        (keys(url=f"wss://127.0.0.1:{free_port()}/rpc", ca_file="/absent.pem"), "WS4608"),
+        (keys(url="ws://127.0.0.1:1/rpc"), "WS4101"),
+        (keys(url="wss://127.0.0.1:1/rpc", ca_file="/absent.pem"), "WS4608"),
         (keys(password=PASSWORD), "WS4609"),
         (keys(level="database"), "WS4609"),
         (viewer, "WS4202"),
@@ -89,6 +88,7 @@ async def test_what_would_keep_a_server_from_working_is_found(
 async def test_nothing_is_found_where_nothing_is_wrong_and_nothing_is_made(
     users: Database, surreal: ServerBench
 ) -> None:
+    surreal.server.execute("DEFINE NAMESPACE IF NOT EXISTS app")
     assert await problems(configuration(users.dsn, block(surreal))) == []
     (databases,) = surreal.server.execute("INFO FOR NS STRUCTURE", "app", "app")
     assert surreal.database not in {one["name"] for one in databases["databases"]}
