@@ -29,11 +29,11 @@ def test_the_command_keeps_a_file_equal_to_the_source_whatever_kills_it(
     walsync = walsync_command(yaml.safe_dump(content))
     number = 0
     for _ in range(4):
+        before = position(path)
         walsync.start("run")
         for _ in range(5):
             number += 1
             source.execute(ROUND.format(n=number))
-        before = position(path)
         eventually(lambda before=before: position(path) != before, 30, "the checkpoint to move")  # type: ignore[misc]
         source.execute(ROUND.format(n=number + 100))
         walsync.sigkill()
