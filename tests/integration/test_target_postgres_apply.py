@@ -29,7 +29,7 @@ LOG = make_table("log", [("line", "text")], (), relid=16386)
 PRICES = make_table("prices", [("amount", "numeric"), ("body", "text")], ("amount",), relid=16387)
 SOURCE = Source([USERS, POSTS, LOG, PRICES])
 START = 100
-WAIT_SECONDS = 20
+WAIT_SECONDS = 30
 
 insert, update, delete = SOURCE.insert, SOURCE.update, SOURCE.delete
 
@@ -286,8 +286,11 @@ async def test_a_session_that_is_ended_in_mid_batch_leaves_nothing_and_the_targe
 
 
 async def test_a_newer_run_ends_the_session_of_one_that_froze_inside_a_snapshot(target: Database, make: Open) -> None:
+    froze = asyncio.Event()
+
     async def frozen() -> AsyncIterator[bytes]:
         yield b"1\ta\tb\n"
+        froze.set()
         await asyncio.Event().wait()
 
     first = await opened(make(), USERS)
@@ -295,6 +298,8 @@ async def test_a_newer_run_ends_the_session_of_one_that_froze_inside_a_snapshot(
     copying = asyncio.create_task(first.copy(USERS, state, frozen()))
     locked = "SELECT 1 FROM pg_locks WHERE relation = 'users'::regclass AND mode = 'AccessExclusiveLock'"
     await eventually_async(lambda: target.execute(locked), WAIT_SECONDS, "the snapshot to hold the table")
+    # Not before its COPY has begun: until then it would hear that its session was ended.
+    await asyncio.wait_for(froze.wait(), WAIT_SECONDS)
     second = make()
     assert (await second.claim(writer(epoch=11))).epoch == 11
     copying.cancel()
