@@ -60,6 +60,10 @@ class Tailed:
         ((lsn,),) = self.database.execute(query, self.slot)
         return LSN.parse(lsn)
 
+    def is_free(self) -> bool:
+        query = "SELECT active FROM pg_replication_slots WHERE slot_name = %s"
+        return self.database.execute(query, self.slot) == [(False,)]
+
     def run(self, *args: str, code: int = 0) -> list[int]:
         """Run the command to its end, and return the ids that it printed."""
         self.command.stdout.unlink(missing_ok=True)
@@ -222,6 +226,7 @@ def test_a_file_is_appended_to_and_a_kill_costs_no_row(tailed: Tailed, tmp_path:
         tailed.insert(*range(first + 50, first + 100))
         eventually(lambda: output.exists() and output.read_bytes().count(b"\n") > 10, SECONDS, "some rows")
         tailed.command.sigkill()
+        eventually(tailed.is_free, SECONDS, "the server to notice")
     assert tailed.command.run(*args, "--until-caught-up") == 0
     printed = ids_of(output.read_bytes())
     assert list(dict.fromkeys(printed)) == list(range(1, 301))
@@ -311,13 +316,13 @@ def test_a_reader_that_takes_its_time_does_not_cost_the_connection(
     new_database: Callable[[Server], Database],
     walsync_command: Callable[..., Walsync],
 ) -> None:
-    tailed = Tailed(new_database(start_server(wal_sender_timeout="2s")), walsync_command(""))
+    tailed = Tailed(new_database(start_server(wal_sender_timeout="5s")), walsync_command(""))
     tailed.make_slot()
     tailed.database.execute("INSERT INTO t SELECT i, repeat('x', 500) FROM generate_series(1, 5000) AS i")
     with start_piped(tailed) as process:
         read_piece(process)
-        # Answers of a client that waits for its own output: the server would have given it up after two seconds.
-        answered = "SELECT 1 FROM pg_stat_replication WHERE reply_time > backend_start + interval '5 s'"
+        # Answers of a client that waits for its own output: the server would have given it up after five seconds.
+        answered = "SELECT 1 FROM pg_stat_replication WHERE reply_time > backend_start + interval '10 s'"
         eventually(lambda: tailed.database.execute(answered), SECONDS, "answers for longer than the timeout")
         process.terminate()
         assert process.wait(SECONDS) == 0
