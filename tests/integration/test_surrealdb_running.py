@@ -76,6 +76,7 @@ def test_the_graph_of_the_foreign_keys_follows_copy_and_stream(
         proxy.cut()
         source.execute(CHANGES.replace("%(n)s", str(number + 5)))
         walsync.sigkill()
+        eventually(lambda: not proxy.connections, SECONDS, "the next connection to be the next process'")
     catch_up(walsync)
     assert_graph_is_equal(source, server)
 
