@@ -17,7 +17,7 @@ USERS = make_table("users", [("id", "integer"), ("name", "text")])
 POSTS = make_table("posts", [("id", "integer"), ("title", "text")], relid=16385)
 SOURCE = Source([USERS, POSTS])
 STATE = TableState(USERS.relid, "walsync", USERS.definition, LSN(START))
-WAIT_SECONDS = 20
+WAIT_SECONDS = 30
 
 
 async def lines(*chunks: bytes) -> AsyncIterator[bytes]:

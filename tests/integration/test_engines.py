@@ -21,7 +21,7 @@ from fix_walsync import eventually, eventually_async
 from walsync.demo.engines import EngineFailed, Installation, PostgresServer, free_port, from_wheel, keeper
 from walsync.errors import ConfigurationError
 
-SECONDS = 20
+SECONDS = 60
 
 StartServer = Callable[..., PostgresServer]
 NewDatabase = Callable[[Server], Database]

@@ -218,7 +218,7 @@ async def test_regions_share_one_encoding_down_to_the_bytes_and_are_written_at_t
     front.hold(lambda _, body: b"json_each" in body)
     written = batch(START, 200, *(SOURCE.insert(USERS, str(number), "n", "b") for number in range(1000)))
     writing = [asyncio.create_task(target.write(written)) for target in targets]
-    await eventually_async(lambda: front.held == len(DATABASES), 20, "a request to each region, none answered")
+    await eventually_async(lambda: front.held == len(DATABASES), 30, "a request to each region, none answered")
     front.release()
     await asyncio.gather(*writing)
     assert encoder.encoded == 1
