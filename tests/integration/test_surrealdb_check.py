@@ -88,7 +88,6 @@ async def test_what_would_keep_a_server_from_working_is_found(
 async def test_nothing_is_found_where_nothing_is_wrong_and_nothing_is_made(
     users: Database, surreal: ServerBench
 ) -> None:
-    surreal.server.execute("DEFINE NAMESPACE IF NOT EXISTS app")
     assert await problems(configuration(users.dsn, block(surreal))) == []
     (databases,) = surreal.server.execute("INFO FOR NS STRUCTURE", "app", "app")
     assert surreal.database not in {one["name"] for one in databases["databases"]}
