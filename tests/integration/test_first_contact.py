@@ -51,6 +51,7 @@ async def test_a_target_that_goes_away_while_it_is_registered_is_copied_when_it_
         away.accept()
         await running.until_streaming()
         await until_dropped(apart, running)
+        await running.until(lambda: state_in_registry(apart) == "registered", "the registry to know")
         await running.caught_up()
     apart.assert_equal(ROWS)
     assert state_in_registry(apart) == "registered"

@@ -93,7 +93,8 @@ async def test_what_is_written_elsewhere_moves_the_slot_of_a_quiet_database(quie
             await running.until(lambda end=end: confirmed(quiet) >= end, "the slot to move")  # type: ignore[misc]
             assert all(LSN.parse(checkpoint(target)) >= end for target in quiet.targets.values())
         assert running.pipeline.session is not None
-        assert len(running.pipeline.session.main.backlog) <= 2
+        backlog = running.pipeline.session.main.backlog
+        await running.until(lambda: len(backlog) <= 2, "the backlog to hold no more than the last keepalives")
 
         def restarted() -> bool:
             write(busy)
@@ -116,7 +117,8 @@ async def test_for_a_parked_target_a_quiet_database_keeps_what_it_lacks_in_the_h
             await running.until(lambda end=end: confirmed(quiet) >= end, "the main slot to move")  # type: ignore[misc]
         assert hold(quiet) == held
         assert running.pipeline.session is not None
-        assert len(running.pipeline.session.main.backlog) <= 2
+        backlog = running.pipeline.session.main.backlog
+        await running.until(lambda: len(backlog) <= 2, "the backlog to hold no more than the last keepalives")
         away.accept()
         await running.until_streaming()
         await until_dropped(quiet, running)
@@ -278,11 +280,12 @@ async def test_what_the_temporary_slot_of_a_copy_keeps_is_in_the_status(
     apart.source.execute("INSERT INTO later VALUES (1)")
     async with apart.running() as running:
         await running.until_streaming()
+        retaining = running.pipeline.retaining
+        assert retaining is not None
+        await running.until(lambda: retaining.temporary is None, "the slot of the first copy to be gone")
         assert (await running.status()).source.temporary is None
         with locked(far, "later"):
             await running.pipeline.reload(replace(apart, tables=["public.t", "public.later"]).config)
-            retaining = running.pipeline.retaining
-            assert retaining is not None
             await running.until(lambda: retaining.temporary, "the slot of the copy to be seen")
             for _ in range(3):
                 write_segments(busy, 1)
