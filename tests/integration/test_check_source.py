@@ -26,6 +26,12 @@ from walsync.source import slot as slots
 from walsync.source.session import open_replication
 
 
+async def until_all_have_left(source: Database, who: str = "walsync %") -> None:
+    """Wait until the server has noticed the end of sessions, whose walsenders and connections would be counted."""
+    there = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE %s"
+    await eventually_async(lambda: not source.execute(there, who), 30, f"the sessions of {who} to be gone")
+
+
 async def test_nothing_is_wrong_with_a_server_made_for_it(users: Database, target: Database) -> None:
     assert await problems(configuration(users.dsn, target.dsn)) == []
 
@@ -96,6 +102,7 @@ async def test_each_target_needs_room_for_its_snapshot(
     names = ("weur", "enam", "apac", "eeur", "wnam")
     targets = [{"name": name, "type": "postgres", "dsn": target.dsn} for name in names]
     assert await problems(configuration(source.dsn, *targets[:2])) == []
+    await until_all_have_left(source)
     found = {one.code: one for one in await problems(configuration(source.dsn, *targets))}
     assert found.keys() == {"WS2404", "WS2901"}
     assert "ALTER SYSTEM SET max_replication_slots = 6;" in found["WS2404"].hint
@@ -112,15 +119,20 @@ async def test_targets_that_are_away_and_tables_that_join_need_room(
     source.execute("CREATE TABLE public.users (id int PRIMARY KEY)")
     both = Replication(source, {name: new_database(target_server) for name in ("near", "far")}, ["public.users"])
     await both.catch_up()
+    await until_all_have_left(source)
     source.execute("SELECT pg_create_physical_replication_slot('one')")
     assert await problems(both.config) == []
     async with both.running() as running:
         await running.until_streaming()
+        await until_all_have_left(source, "walsync check")
         assert await problems(both.config) == [], "what it uses already is not wanted twice"
+        await until_all_have_left(source, "walsync check")
         with closing(open_replication(source.dsn, "of somebody else")):
             found = await the_problem(both.config, "WS2911")
             assert "ALTER SYSTEM SET max_wal_senders = 5; restart the server" in found.hint
             assert "max_replication_slots" not in found.hint
+    await until_all_have_left(source)
+    await until_all_have_left(source, "of somebody else")
     source.execute("SELECT pg_create_physical_replication_slot('two')")
     found = await the_problem(both.config, "WS2911")
     assert found.hint == "ALTER SYSTEM SET max_replication_slots = 7; restart the server"
@@ -136,6 +148,7 @@ async def test_each_stream_to_catch_up_on_needs_room(
     targets = {name: new_database(target_server) for name in ("near", "far", "farther", "farthest")}
     four = Replication(source, targets, ["public.users"])
     assert await problems(four.config) == []
+    await until_all_have_left(source)
     found = await the_problem(replace(four, changes={"backlog": {"catch_up_streams": 3}}).config, "WS2911")
     assert found.hint == (
         "ALTER SYSTEM SET max_replication_slots = 7; ALTER SYSTEM SET max_wal_senders = 6; restart the server, "
@@ -158,6 +171,7 @@ async def test_a_limit_of_connections_is_found(users: Database, target: Database
     users.execute(f"ALTER TABLE public.users OWNER TO {role_of(dsn)}")
     users.execute(f"GRANT CREATE ON DATABASE {users.name} TO {role_of(dsn)}")
     for what in (f"ROLE {role_of(dsn)}", f"DATABASE {users.name}"):
+        await until_all_have_left(users)
         users.execute(f"ALTER {what} CONNECTION LIMIT 3")
         found = await the_problem(configuration(dsn, target.dsn), "WS2907")
         assert "4 are needed" in found.message
@@ -289,8 +303,9 @@ async def test_an_open_port_without_a_token_is_a_warning(users: Database, target
 
 
 async def test_a_port_that_is_taken_is_found_unless_walsync_itself_has_it(users: Database, target: Database) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+    port = free_port()  # one that no outgoing connection is given as soon as it is free again
+    listen = f"127.0.0.1:{port}"
+    with socket.create_server(("127.0.0.1", port)):
         found = await the_problem(configuration(users.dsn, target.dsn, http={"listen": listen}), "WS7001")
     assert "http.listen" in found.hint
     assert await problems(configuration(users.dsn, target.dsn, http={"listen": listen})) == []
