@@ -86,7 +86,7 @@ def test_a_source_that_does_not_answer_is_waited_for_until_the_timeout(
     dsn = f"postgresql://nobody:hidden-word@127.0.0.1:{port}/nowhere"
     away = Replication(replication.source, replication.targets, ["public.t"], {"source": {"dsn": dsn}})
     walsync = walsync_command(yaml.safe_dump(away.content))
-    assert walsync.run("run", "--until-caught-up", "--timeout", "1s") == 3
+    assert walsync.run("run", "--until-caught-up", "--timeout", "5s") == 3
     said = walsync.stderr.read_text()
     assert "WS2002" in said
     assert str(port) in said
@@ -101,7 +101,7 @@ def test_a_slot_that_cannot_be_made_yet_does_not_outlast_the_timeout(
     with other.cursor() as cursor:
         cursor.execute("INSERT INTO t VALUES (1)")
     walsync = walsync_command(yaml.safe_dump(replication.content))
-    assert walsync.run("run", "--until-caught-up", "--timeout", "3s") == 3
+    assert walsync.run("run", "--until-caught-up", "--timeout", "15s") == 3
     assert "slot_waits_for_transaction" in walsync.stderr.read_text()
 
 
