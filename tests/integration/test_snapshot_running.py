@@ -165,10 +165,14 @@ async def test_a_target_that_stands_still_does_not_hold_up_the_copy_of_another(
 ) -> None:
     source.execute(LARGE.format(rows=10_000))
     slow = new_database(target.server)
-    slow.execute("CREATE TABLE b (id int PRIMARY KEY, body text)")
+    for database in (target, slow):
+        database.execute("CREATE TABLE b (id int PRIMARY KEY, body text)")
     replication = Replication(source, {"fast": target, "slow": slow}, ["public.b"])
     async with replication.running() as running:
         with locked(slow, "b"):
+            with locked(target, "b"):
+                copied = lambda: {running.state(name) for name in ("fast", "slow")} == {TargetState.SNAPSHOT}  # noqa: E731
+                await running.until(copied, "both to share the snapshot")
             await running.until(lambda: running.state("fast") is TargetState.STREAMING, "the fast one to stream")
             assert running.state("slow") is TargetState.SNAPSHOT
             source.execute("DELETE FROM b WHERE id <= 10")
@@ -197,6 +201,7 @@ async def test_a_target_that_stands_still_in_the_middle_leaves_the_others_and_go
     )
     async with replication.running() as running:
         await running.until(lambda: running.state("fast") is TargetState.STREAMING, "the fast one to stream")
+        await running.until(lambda: _rows(running.pipeline.session), "the slow one to have taken some rows")
         [copying] = running.progress("slow").copying.values()
         assert 0 < copying.rows < THREE_PARTS
         way.resume()
