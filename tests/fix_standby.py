@@ -86,7 +86,8 @@ class Standby:
     async def detach(self) -> None:
         """Let the standby receive nothing from here on."""
         self.set(self.server, primary_conninfo="")
-        query = "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'walreceiver'"
+        # The second one would still store slots that it has read.
+        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name IN ('walreceiver', 'slotsync worker')"
         await eventually_async(lambda: _ask(self.primary, query) == [(0,)], SECONDS, "the standby to have left")
 
     def attach(self) -> None:
