@@ -53,9 +53,9 @@ class Delivery:
     def __init__(self, target: Target, assignment: Assignment, registration: Registration | None, path: Path) -> None:
         self.name = target.name
         self.kind = target.kind
-        self.progress = Progress()
         self._target = target
         self._tables = Tables(assignment.tables, assignment.memberships)
+        self.progress = Progress(self._tables)
         self._copying = Copying(target.name, self.progress, path.metrics)
         self._joining = Joining(target, self._tables, path, copying=self._copying, notify=self.notify)
         self._ownership = Ownership(target, registration, path)
@@ -213,9 +213,7 @@ class Delivery:
         self._tables.take(await self._target.table_states())
         lacking = self._tables.lacking
         if lacking and not self._joining.begin(lacking, checkpoint.lsn):
-            self.progress.synced = self._tables.synced_by_name
             await self._copy(lacking)
-        self.progress.synced = self._tables.synced_by_name
         # Every table contains what committed below the earliest snapshot: so does the target.
         position = max(checkpoint.lsn, min(self._tables.synced.values()))
         self.progress.checkpoint, self.progress.position = checkpoint.lsn, position
@@ -230,7 +228,6 @@ class Delivery:
         with self.progress.writing():
             if not await self._joining.take_in(self.progress.position):
                 return False
-        self.progress.synced = self._tables.synced_by_name
         self._made_progress()
         return True
 
@@ -238,9 +235,7 @@ class Delivery:
         if not self._joining.begin(tables, self.progress.position):
             await self._store_checkpoint()
             self._tables.leave([one.table.relid for one in tables])
-            self.progress.synced = self._tables.synced_by_name
             await self._copy(tables)
-            self.progress.synced = self._tables.synced_by_name
             await self._join(self.progress.position)
         self._joining.begun(tables)
 
@@ -301,7 +296,6 @@ class Delivery:
                 state = self._tables.state(one, snapshot.lsn)
                 await self._copying.copy(one, snapshot, partial(self._target.copy, one.table, state))
                 self._tables.join([one.table.relid], snapshot.lsn)
-                self.progress.synced = self._tables.synced_by_name
                 self._made_progress()
 
     async def _deliver(self) -> None:

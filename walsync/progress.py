@@ -11,6 +11,7 @@ from walsync.life import Life
 from walsync.lsn import LSN, ZERO
 from walsync.snapshot.progress import CopyProgress
 from walsync.status import TargetState
+from walsync.tables import Tables
 from walsync.transaction.change import Transaction
 
 _BEGINNING: Final = frozenset({TargetState.STARTING, TargetState.SNAPSHOT, TargetState.NEEDS_SNAPSHOT})
@@ -28,6 +29,7 @@ class Progress:
     target has been given something, and has not answered yet.
     """
 
+    tables: Tables
     life: Life = field(default_factory=Life)
     checkpoint: LSN = ZERO
     position: LSN = ZERO
@@ -37,7 +39,6 @@ class Progress:
     progressed_at: float = field(default_factory=time.time)
     complete_at: float = field(default_factory=time.time)
     is_writing: bool = False
-    synced: dict[str, LSN] = field(default_factory=dict)
     copied_rows: dict[str, int] = field(default_factory=dict)
     copying: dict[str, CopyProgress] = field(default_factory=dict)
 
@@ -46,6 +47,11 @@ class Progress:
         """Whether it is on its way through a snapshot: to begin that again would only take longer."""
         just_copied = bool(self.copied_rows) and self.state is TargetState.CATCHING_UP
         return just_copied or self.state in _BEGINNING
+
+    @property
+    def synced(self) -> dict[str, LSN]:
+        """As of what each table is complete that the target has, by qualified name."""
+        return self.tables.synced_by_name
 
     @property
     def state(self) -> TargetState:

@@ -1,8 +1,11 @@
 """What a configuration has the source publish, and who is registered for it: looked at, or brought about."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Final
 
+import psycopg2
 import structlog
 
 from walsync.checkpoint.registry import Registration, Registry, refuse_unconfigured
@@ -13,6 +16,8 @@ from walsync.source import catalogue, publication, requirements
 from walsync.source.publication import Publication
 from walsync.source.settings import SourceSettings
 from walsync.source.table import Table
+
+_LOCK: Final = 0x77616C7370756273  # "walspubs"
 
 log: Logger = structlog.get_logger()
 
@@ -41,14 +46,27 @@ def look(session: Connection, settings: SourceSettings, targets: Collection[str]
 def publish(session: Connection, settings: SourceSettings, targets: Collection[str]) -> Published:
     """Make publication and registry what the configuration says; where it is refused, nothing was changed."""
     tables = look(session, settings, targets)
-    if publication.keep(session, settings.publication, tables):
-        log.info("publication_changed", publication=settings.publication, tables=len(tables))
     registry = Registry(session, settings.slot)
-    registry.create()
+    with _alone(session):
+        if publication.keep(session, settings.publication, tables):
+            log.info("publication_changed", publication=settings.publication, tables=len(tables))
+        registry.create()
     kept = publication.find(session, settings.publication)
     if kept is None:
         raise SourceUnavailable("WS2304", f"publication {settings.publication} was dropped while it was looked at")
     return Published(tables, kept, registry.load())
+
+
+@contextmanager
+def _alone(session: Connection) -> Iterator[None]:
+    """Let processes that begin at the same moment look, and make what is missing, one after the other."""
+    with session.cursor() as cursor:
+        cursor.execute("SELECT pg_catalog.pg_advisory_lock(%s)", (_LOCK,))
+        try:
+            yield
+        finally:
+            with suppress(psycopg2.Error):  # a session that broke has no lock
+                cursor.execute("SELECT pg_catalog.pg_advisory_unlock(%s)", (_LOCK,))
 
 
 def _raise_first(problems: Sequence[SourceRefused]) -> None:

@@ -1,13 +1,19 @@
+import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import psycopg2
 import pytest
 from fix_postgres import Connection, Database, Rows, Server
+from fix_replication import SECONDS, uncommitted
+from fix_walsync import eventually_async
 
 from walsync.errors import SourceRefused
+from walsync.published import publish
+from walsync.settings import Secret
 from walsync.source import catalogue, publication
 from walsync.source.session import open_session
-from walsync.source.settings import TableSettings
+from walsync.source.settings import SourceSettings, TableSettings
 
 NAME = "walsync"
 
@@ -64,6 +70,21 @@ def test_it_is_made_once_and_then_left_alone(session: Connection, source: Databa
     assert keep(session, "public.one", "public.two")
     assert names(source) == ["public.one", "public.two"]
     assert not keep(session, "public.two", "public.one")
+
+
+async def test_of_two_that_make_it_at_the_same_moment_the_second_finds_it(source: Database) -> None:
+    source.execute("CREATE TABLE one (id int PRIMARY KEY)")
+    settings = SourceSettings(dsn=Secret(source.dsn), slot=source.name, tables=(TableSettings(table="public.one"),))
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(closing(open_session(source.dsn, "test"))) for _ in range(2)]
+        with uncommitted(source, "LOCK TABLE one IN SHARE UPDATE EXCLUSIVE MODE"):
+            making = [asyncio.create_task(asyncio.to_thread(publish, each, settings, ())) for each in sessions]
+            waiting = "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = %s"
+            both = lambda: len(source.execute(waiting, source.name)) == len(making)  # noqa: E731
+            await eventually_async(both, SECONDS, "both to wait for the table, or for each other")
+        first, second = await asyncio.gather(*making)
+    assert first.publication == second.publication
+    assert names(source) == ["public.one"]
 
 
 def test_a_schema_stands_for_all_its_tables(session: Connection, source: Database) -> None:
