@@ -86,7 +86,7 @@ class TransactionStream:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End the loop and free the slot, which has been told what was acknowledged."""
+        """End the loop, which tells the slot what was acknowledged; the server frees that a moment later."""
         reading = self._reading() if self._reading is not None else None
         if reading is not None:
             await reading.aclose()
