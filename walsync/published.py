@@ -47,10 +47,11 @@ def publish(session: Connection, settings: SourceSettings, targets: Collection[s
     """Make publication and registry what the configuration says; where it is refused, nothing was changed."""
     tables = look(session, settings, targets)
     registry = Registry(session, settings.slot)
-    with _alone(session):
-        if publication.keep(session, settings.publication, tables):
-            log.info("publication_changed", publication=settings.publication, tables=len(tables))
-        registry.create()
+    if not (publication.is_kept(session, settings.publication, tables) and registry.exists()):
+        with _alone(session):  # not where nothing is missing: whoever has it may be frozen
+            if publication.keep(session, settings.publication, tables):
+                log.info("publication_changed", publication=settings.publication, tables=len(tables))
+            registry.create()
     kept = publication.find(session, settings.publication)
     if kept is None:
         raise SourceUnavailable("WS2304", f"publication {settings.publication} was dropped while it was looked at")

@@ -88,7 +88,7 @@ class Registry:
 
     def create(self) -> None:
         """Create schema and table where they are absent; what exists needs no right to create it."""
-        if self._exists():
+        if self.exists():
             return
         try:
             with self._session.cursor() as cursor:
@@ -103,7 +103,7 @@ class Registry:
 
     def load(self) -> dict[str, Registration]:
         """Return the registered targets by name; empty where there is no registry yet."""
-        if not self._exists():
+        if not self.exists():
             return {}
         rows = self._query(
             "SELECT id::text, name, kind, durable, state FROM walsync.target WHERE slot = %s ORDER BY name", self._slot
@@ -153,11 +153,12 @@ class Registry:
 
     def remove(self, name: str) -> bool:
         """Forget a target; tell whether it was registered."""
-        if not self._exists():
+        if not self.exists():
             return False
         return self._run("DELETE FROM walsync.target WHERE slot = %s AND name = %s", self._slot, name) > 0
 
-    def _exists(self) -> bool:
+    def exists(self) -> bool:
+        """Tell whether schema and table are there."""
         rows = self._query("SELECT pg_catalog.to_regclass('walsync.target') IS NOT NULL")
         return bool(rows[0][0])
 

@@ -118,6 +118,12 @@ def problem(found: Publication | None, name: str, tables: Sequence[Table]) -> So
     return None
 
 
+def is_kept(session: Connection, name: str, tables: Sequence[Table]) -> bool:
+    """Tell whether `keep` would have nothing to do."""
+    found = find(session, name)
+    return found is not None and _matches(found, tables)
+
+
 def keep(session: Connection, name: str, tables: Sequence[Table]) -> bool:
     """Create the publication or bring it in line with `tables`; tell whether anything was changed."""
     found = find(session, name)

@@ -1,6 +1,8 @@
 """Sessions on the source: ordinary ones for the catalogue, replication ones for slots and streams."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,14 +45,8 @@ def open_session(dsn: str, application_name: str) -> Connection:
 def open_primary(dsn: str, application_name: str) -> Connection:
     """Open a session as `open_session` does; SourceUnavailable where it leads to a standby."""
     opened = open_session(dsn, application_name)
-    try:
+    with closed_on_error(opened):
         refuse_standby(opened)
-    except psycopg2.Error as error:
-        opened.close()
-        raise source_error(error) from error
-    except BaseException:
-        opened.close()
-        raise
     return opened
 
 
@@ -62,12 +58,22 @@ def open_replication(dsn: str, application_name: str) -> Connection:
         )
     except psycopg2.Error as error:
         raise _connection_error(dsn, error) from error
-    try:
+    with closed_on_error(opened):
         pin_settings(opened, {})
-    except psycopg2.Error as error:
-        opened.close()
-        raise source_error(error) from error
     return opened
+
+
+@contextmanager
+def closed_on_error(session: Connection) -> Iterator[None]:
+    """Close a session that does not become what was wanted, and say why as an error of the source."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        session.close()
+        raise source_error(error) from error
+    except BaseException:
+        session.close()
+        raise
 
 
 def identify(replication: Connection) -> Identity:

@@ -5,8 +5,8 @@ It does not decode, and it confirms nothing but what `confirm` was told.
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from struct import Struct
 from typing import Final, NamedTuple, Self, TypeAlias
 
@@ -19,7 +19,7 @@ from walsync.lsn import LSN
 from walsync.postgres import Connection
 from walsync.source import slot as slots
 from walsync.source.copy_both import CopyBoth
-from walsync.source.session import Identity, identify, open_replication, refuse_standby, source_error
+from walsync.source.session import Identity, closed_on_error, identify, open_replication, refuse_standby, source_error
 from walsync.source.slot import SlotActive
 
 STATUS_INTERVAL_SECONDS: Final = 1.0
@@ -89,7 +89,7 @@ class Stream:
         the same session first, and a start below it is refused.
         """
         connection = _session(dsn, application_name, identity)
-        with _closed_on_error(connection):
+        with closed_on_error(connection):
             _refuse_gap(connection, slot, start)
             return cls.start(connection, slot=slot, publication=publication, start=start)
 
@@ -211,13 +211,13 @@ class SlotCopy:
     def take(cls, dsn: str, *, identity: Identity, slot: str, name: str, application_name: str) -> Self:
         """Copy a slot, which may be in use; the copy ends with its session."""
         connection = _session(dsn, application_name, identity)
-        with _closed_on_error(connection):
+        with closed_on_error(connection):
             slots.copy(connection, slot, name, temporary=True)
         return cls(connection, name)
 
     def stream(self, publication: str, start: LSN) -> Stream:
         """Stream from the copy as `Stream.open` does; the session is the stream's from now on."""
-        with _closed_on_error(self._connection):
+        with closed_on_error(self._connection):
             _refuse_gap(self._connection, self._name, start)
             stream = Stream.start(self._connection, slot=self._name, publication=publication, start=start)
         self._is_streaming = True
@@ -231,22 +231,10 @@ class SlotCopy:
 
 def _session(dsn: str, application_name: str, identity: Identity) -> Connection:
     connection = open_replication(dsn, application_name)
-    with _closed_on_error(connection):
+    with closed_on_error(connection):
         refuse_standby(connection)
         _refuse_another(connection, identity)
     return connection
-
-
-@contextmanager
-def _closed_on_error(connection: Connection) -> Iterator[None]:
-    try:
-        yield
-    except psycopg2.Error as error:
-        connection.close()
-        raise source_error(error) from error
-    except BaseException:
-        connection.close()
-        raise
 
 
 def _command(slot: str, publication: str, start: LSN, *, messages: bool) -> str:
